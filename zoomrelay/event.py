@@ -1,0 +1,38 @@
+"""The one value that crosses the walls between rooms."""
+
+from __future__ import annotations
+
+import msgspec
+
+ID_PREFIX = "z1_"
+"""Version of the identity scheme (see `zoomrelay.intake.identity`); part of every id."""
+
+
+class Event(msgspec.Struct, frozen=True, gc=False):
+    """One Zoom event, with its bytes exactly as they came.
+
+    Only `name`, `event_ts` and `key` are read out of `content`; everything else in it is carried
+    untouched. Instances are immutable and may be shared between sinks.
+    """
+
+    digest: bytes
+    """16 bytes; `id` is its printable form."""
+    source: str
+    """Name of the configured source that received it."""
+    subscription: str
+    """Id of the Zoom subscription whose socket brought it first."""
+    name: str
+    """Zoom's event name, for instance `meeting.started`; not always dotted."""
+    event_ts: int | None
+    """Zoom's `event_ts` in milliseconds since the epoch, where it was an integer."""
+    key: str
+    """Ordering key: events with the same non-empty key are delivered in order of arrival."""
+    received_ms: int
+    """Wall clock at receipt, milliseconds since the epoch."""
+    content: bytes
+    """The event's own JSON, byte for byte as Zoom sent it."""
+
+    @property
+    def id(self) -> str:
+        """The stable id, for instance `z1_0f…` (32 hex digits)."""
+        return ID_PREFIX + self.digest.hex()

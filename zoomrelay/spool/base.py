@@ -1,0 +1,237 @@
+"""The promise of a spool: hold what was appended until every sink has settled it.
+
+Whoever implements this (sqlite, memory, later a broker's consumers) is run through the same contract
+suite, `tests/contract/test_spool.py`. Nothing here speaks of positions or cursors: a reader gets
+events with opaque tokens and may settle them in any order.
+
+All methods are called on the event loop's thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+import msgspec
+
+from zoomrelay.event import Event
+
+Token = int
+"""Names one event for one sink. Opaque: compare it, hand it back, nothing else."""
+
+
+class Outcome(StrEnum):
+    """How an event ended for a sink. Each event gets exactly one of these per sink."""
+
+    DELIVERED = "delivered"
+    DEAD = "dead"
+    FILTERED = "filtered"
+    SHED = "shed"
+    EXPIRED = "expired"
+
+
+class Item(msgspec.Struct, frozen=True, gc=False):
+    """An event waiting for a sink."""
+
+    token: Token
+    event: Event
+    attempts: int = 0
+    """Attempts made before it was parked, or before it became a dead letter."""
+    waited_seconds: float = 0.0
+    """How long it had waited, while its sink was healthy, before it was parked."""
+    redriven: bool = False
+    """It comes from the dead letters, at somebody's request."""
+
+
+class Death(msgspec.Struct, frozen=True):
+    """Why an event became a dead letter."""
+
+    token: Token
+    reason: str
+    attempts: int
+    status: int | None = None
+    excerpt: str = ""
+
+
+class Parked(msgspec.Struct, frozen=True):
+    """A lane that is set aside: its head and what stands behind it."""
+
+    lane: str
+    tokens: Sequence[Token]
+    """In order. Tokens of the same lane parked before stay in front of those with a higher sequence."""
+    until: float
+    """Wall time, seconds since the epoch, when the head is due again."""
+    attempts: int
+    """Attempts made on the head."""
+    waited_seconds: float
+    """How long the head has waited while its sink was healthy."""
+
+
+@dataclass(slots=True)
+class Settlement:
+    """What a worker reports in one go for one sink. Applied as a whole, in one transaction."""
+
+    delivered: Sequence[Token] = ()
+    filtered: Sequence[Token] = ()
+    expired: Sequence[Token] = ()
+    dead: Sequence[Death] = ()
+    parked: Sequence[Parked] = ()
+
+
+class Quarantined(msgspec.Struct, frozen=True, gc=False):
+    """A frame in which no event could be read; kept raw as a dead letter of its source."""
+
+    source: str
+    subscription: str
+    received_ms: int
+    raw: bytes
+    reason: str
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """One entry of the dead letters; `sink` is empty for an unreadable frame of a source."""
+
+    number: int
+    sink: str
+    source: str
+    subscription: str
+    id: str
+    name: str
+    received_ms: int
+    died_ms: int
+    reason: str
+    attempts: int
+    status: int | None
+    excerpt: str
+    redriving: bool
+    content: bytes = b""
+    """Empty in listings; filled by `dead_letter(number)`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SinkStart:
+    """A sink of the configuration, as the spool must know it."""
+
+    name: str
+    start: str
+    """`now` or `oldest`: where a sink begins that the spool has not met before."""
+
+
+@dataclass(slots=True)
+class SinkCounts:
+    """Durable counters of one sink, from its start: each event is counted once in one outcome."""
+
+    appended: int = 0
+    delivered: int = 0
+    dead: int = 0
+    filtered: int = 0
+    shed: int = 0
+    expired: int = 0
+    abandoned: int = 0
+    pending: int = 0
+    redelivered: int = 0
+    """Dead letters that were redriven and then delivered; counted apart."""
+    pending_bytes: int = 0
+    oldest_pending_ms: int | None = None
+    """`received_ms` of the oldest pending event, where it is known cheaply."""
+    parked: int = 0
+    """How many of the pending events are parked."""
+    dead_letters: int = 0
+    """Dead letters kept now (bounded; not the same as `dead`)."""
+
+    @property
+    def conservation_error(self) -> int:
+        """Must be 0."""
+        ended = self.delivered + self.dead + self.filtered + self.shed + self.expired + self.abandoned
+        return self.appended - ended - self.pending
+
+
+@dataclass(slots=True)
+class SourceCounts:
+    """Durable counters of one source. Frames = appended + merged + quarantined + unheld."""
+
+    appended: int = 0
+    merged: int = 0
+    quarantined: int = 0
+    unheld: int = 0
+
+
+@dataclass(slots=True)
+class SpoolStats:
+    """Figures for metrics and status; cheap enough to ask for every second."""
+
+    events: int = 0
+    bytes: int = 0
+    max_bytes: int = 0
+    wal_bytes: int = 0
+    writable: bool = True
+    trouble: str = ""
+    """In words, why it is not writable."""
+    sinks: dict[str, SinkCounts] = field(default_factory=dict)
+    sources: dict[str, SourceCounts] = field(default_factory=dict)
+
+
+class Spool(Protocol):
+    """Holds events until every sink has settled them."""
+
+    async def open(self, sinks: Sequence[SinkStart]) -> None:
+        """Open or create it, and make the known sinks equal to `sinks`. A sink that is gone from the
+        list keeps its backlog for 24 h, then its events count as abandoned. Raises
+        `StateDirectoryError`, `SpoolFormatError` or `SpoolError`."""
+        ...
+
+    async def set_sinks(self, sinks: Sequence[SinkStart]) -> None:
+        """The same on an open spool (reload). The caller has stopped reading for sinks that go."""
+        ...
+
+    async def append(self, events: Sequence[Event], quarantined: Sequence[Quarantined] = ()) -> None:
+        """Hold these, in order. On return they survive what the spool promises to survive, and readers
+        may see them; not earlier. Raises `SpoolError`, then nothing of it is held."""
+        ...
+
+    async def read(self, sink: str, max_events: int, max_bytes: int) -> list[Item]:
+        """What is due for this sink and was not handed out since it was opened: first parked lanes
+        whose time has come, redriven dead letters, then new events in order of arrival. Waits until
+        there is something. Cancelling loses nothing."""
+        ...
+
+    def next_parked(self, sink: str) -> float | None:
+        """Wall time at which the next parked lane is due, if there is one."""
+        ...
+
+    def settle(self, sink: str, settlement: Settlement) -> None:
+        """Note how events ended. Durable with the next commit, at the latest after 100 ms; a crash
+        before that hands them out again. Tokens not handed out to this sink are ignored."""
+        ...
+
+    def release(self, sink: str) -> None:
+        """The sink's reader is gone; what it was handed and did not settle is handed out again to the
+        next reader."""
+        ...
+
+    async def flush(self) -> None:
+        """Return once every settlement given so far is durable."""
+        ...
+
+    def stats(self) -> SpoolStats: ...
+
+    async def dead_letters(self, *, sink: str | None = None, limit: int = 1000) -> list[DeadLetter]:
+        """The newest `limit` dead letters, oldest of them first, without content."""
+        ...
+
+    async def dead_letter(self, number: int) -> DeadLetter | None: ...
+
+    async def redrive(self, numbers: Sequence[int]) -> int:
+        """Hand these dead letters out to their sinks again; how many there were. Frames of a source
+        (no sink) are parsed no better the second time and are left alone."""
+        ...
+
+    async def discard(self, numbers: Sequence[int]) -> int:
+        """Delete these dead letters; how many there were."""
+        ...
+
+    async def close(self) -> None:
+        """Make everything durable and let go. May be called twice."""
+        ...

@@ -1,0 +1,75 @@
+"""Every metric that zoomrelay exports. docs/metrics.md lists the same names; a test holds the two together.
+
+The registry is passed in; nothing is registered at import. Labels are bounded by the configuration
+(sources, subscriptions, sinks) or by a closed set of words. Nothing here is touched per event: callers
+count in plain integers and add them up per batch or per second.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60)
+
+
+class Metrics:
+    """One instance per process; attributes are the metrics."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter("zoomrelay_" + name, text, labels, registry=registry)
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge("zoomrelay_" + name, text, labels, registry=registry)
+
+        def histogram(name: str, text: str, *labels: str) -> Histogram:
+            return Histogram("zoomrelay_" + name, text, labels, registry=registry, buckets=_LATENCY)
+
+        path = ("source", "subscription")
+        self.build_info = gauge("build_info", "Always 1; the labels say what runs.", "version", "python")
+
+        # auth
+        self.token_requests = counter(
+            "token_requests", "Token requests by result (issued, refused, unavailable).", "source", "result"
+        )
+        self.token_expires = gauge(
+            "token_expires_timestamp_seconds", "When the current token ends.", "source"
+        )
+        self.token_usable = gauge("token_usable", "1 while a token with life left is at hand.", "source")
+
+        # session
+        self.session_accepted = gauge(
+            "session_accepted", "1 while Zoom has accepted the socket of this subscription.", *path
+        )
+        self.session_attempts = counter("session_attempts", "Attempts to connect by result.", *path, "result")
+        self.session_closes = counter("session_closes", "Ends of sockets by cause.", *path, "cause")
+        self.frames = counter("frames", "Frames received by kind.", *path, "kind")
+        self.heartbeat_round_trip = gauge(
+            "heartbeat_round_trip_seconds", "Time from the last heartbeat to its reply.", *path
+        )
+        self.last_frame = gauge(
+            "last_frame_timestamp_seconds", "When the last frame of any kind came.", *path
+        )
+        self.last_event = gauge("last_event_timestamp_seconds", "When the last event came.", *path)
+        self.signatures = counter(
+            "signatures", "Checked signatures by result (valid, invalid, missing).", "source", "result"
+        )
+
+        # intake
+        self.intake_events = gauge("intake_events", "Events received and not yet durable.")
+        self.intake_bytes = gauge("intake_bytes", "Bytes of events received and not yet durable.")
+        self.intake_paused = counter("intake_paused_seconds", "Time for which reading was paused.")
+        self.received_to_durable = histogram(
+            "received_to_durable_seconds", "From receipt of the oldest event of a commit to its durability."
+        )
+        self.gaps = counter("gaps", "Intervals without an accepted socket, by cause.", "source", "cause")
+        self.gap_seconds = counter(
+            "gap_seconds", "Seconds without an accepted socket, by cause.", "source", "cause"
+        )
+
+        # delivery
+        self.sink_attempts = counter("sink_attempts", "Calls of a sink by result.", "sink", "result")
+        self.sink_healthy = gauge("sink_healthy", "0 while a sink fails.", "sink")
+        self.sink_send_seconds = histogram("sink_send_seconds", "Time that one call of a sink took.", "sink")
