@@ -9,7 +9,7 @@ All methods are called on the event loop's thread.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -48,7 +48,7 @@ class Item(msgspec.Struct, frozen=True, gc=False):
 class Death(msgspec.Struct, frozen=True):
     """Why an event became a dead letter."""
 
-    token: Token
+    item: Item
     reason: str
     attempts: int
     status: int | None = None
@@ -59,8 +59,9 @@ class Parked(msgspec.Struct, frozen=True):
     """A lane that is set aside: its head and what stands behind it."""
 
     lane: str
-    tokens: Sequence[Token]
-    """In order. Tokens of the same lane parked before stay in front of those with a higher sequence."""
+    """Events whose `key` equals it, and that come later, are set aside behind these by the spool."""
+    items: Sequence[Item]
+    """In order, head first."""
     until: float
     """Wall time, seconds since the epoch, when the head is due again."""
     attempts: int
@@ -110,13 +111,19 @@ class DeadLetter(msgspec.Struct, frozen=True):
     """Empty in listings; filled by `dead_letter(number)`."""
 
 
+def _everything(_name: str, _source: str) -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class SinkStart:
     """A sink of the configuration, as the spool must know it."""
 
     name: str
-    start: str
+    start: str = "now"
     """`now` or `oldest`: where a sink begins that the spool has not met before."""
+    wants: Callable[[str, str], bool] = _everything
+    """(event name, source) -> whether it would be delivered; asked only when space is short."""
 
 
 @dataclass(slots=True)
@@ -216,6 +223,11 @@ class Spool(Protocol):
         ...
 
     def stats(self) -> SpoolStats: ...
+
+    def last_received(self) -> dict[tuple[str, str], int]:
+        """(source, subscription) -> `received_ms` of the newest event held since the spool was made; what
+        does not survive a restart is not in it after one."""
+        ...
 
     async def dead_letters(self, *, sink: str | None = None, limit: int = 1000) -> list[DeadLetter]:
         """The newest `limit` dead letters, oldest of them first, without content."""

@@ -1,0 +1,90 @@
+"""The state directory: ours alone (0700), on a local disk, held by one relay at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from pathlib import Path
+
+from zoomrelay.errors import StateDirectoryError
+
+_NETWORK_FILE_SYSTEMS = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs", "fuse.glusterfs"}
+)
+
+
+class StateDirectory:
+    """Holds the lock of a state directory for as long as it is open.
+
+    `create=True` (only `zoomrelay run` and `demo`) makes the directory; other commands fail where there is
+    none. Raises `StateDirectoryError` in plain words: missing, not writable, on a network file system, or
+    in use, and then by which process.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: int | None = None
+
+    def acquire(self, *, create: bool) -> None:
+        """Take the lock, or raise. The lock ends with the process, however it ends."""
+        try:
+            if create:
+                self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            elif not self.path.is_dir():
+                raise StateDirectoryError(f"there is no state directory {self.path}; has the relay run here?")
+            refuse_network_file_system(self.path)
+            descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StateDirectoryError(
+                f"state directory {self.path}: {error.strerror}; it must be a directory that the relay's user may write"
+            ) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(descriptor)
+            raise StateDirectoryError(
+                f"state directory {self.path} is in use by {holder(self.path)}; stop it first, or set another state_dir"
+            ) from error
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps({"pid": os.getpid()}).encode(), 0)
+        self._lock = descriptor
+
+    def release(self) -> None:
+        """Let go. May be called twice."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def holder(path: Path) -> str:
+    """Who holds the lock, in words."""
+    try:
+        pid = int(json.loads((path / "lock").read_text())["pid"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
+    return f"the process with id {pid}"
+
+
+def refuse_network_file_system(path: Path, mountinfo: str = "/proc/self/mountinfo") -> None:
+    """Raise `StateDirectoryError` where locks and durability cannot be trusted."""
+    kind = _file_system_type(path.resolve(), mountinfo)
+    if kind in _NETWORK_FILE_SYSTEMS:
+        raise StateDirectoryError(
+            f"state directory {path} is on a network file system ({kind}), where locks and fsync cannot be"
+            " trusted; set state_dir to a directory on a local disk"
+        )
+
+
+def _file_system_type(path: Path, mountinfo: str) -> str:
+    try:
+        lines = Path(mountinfo).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""  # not Linux: nothing to go by
+    best, kind = -1, ""
+    for line in lines:
+        before, _, after = line.partition(" - ")
+        mount = before.split()[4].replace("\\040", " ")
+        if path.is_relative_to(mount) and len(mount) >= best:
+            best, kind = len(mount), after.split()[0]
+    return kind
