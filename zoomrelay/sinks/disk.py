@@ -1,0 +1,71 @@
+"""The few calls by which a file sink touches the disk; tests put a disk with faults in their place."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Protocol
+
+MODE = 0o640
+"""Of files that a sink creates: log collectors commonly read through the group. The umask applies."""
+
+
+class Disk(Protocol):
+    """Everything raises `OSError`, as the calls of the same name in `os` do."""
+
+    def open(self, path: Path) -> int:
+        """A descriptor for reading and appending; the file is created if need be, its directory is not."""
+        ...
+
+    def status(self, descriptor: int) -> os.stat_result: ...
+
+    def read(self, descriptor: int, size: int, offset: int) -> bytes: ...
+
+    def write(self, descriptor: int, data: memoryview) -> int:
+        """How many bytes were appended; may be fewer than given."""
+        ...
+
+    def fdatasync(self, descriptor: int) -> None: ...
+
+    def truncate(self, descriptor: int, size: int) -> None: ...
+
+    def close(self, descriptor: int) -> None: ...
+
+    def sync_directory(self, path: Path) -> None:
+        """Make the names in this directory durable."""
+        ...
+
+
+class SystemDisk:
+    """The machine's own disk."""
+
+    def open(self, path: Path) -> int:
+        return os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, MODE)
+
+    def status(self, descriptor: int) -> os.stat_result:
+        return os.fstat(descriptor)
+
+    def read(self, descriptor: int, size: int, offset: int) -> bytes:
+        return os.pread(descriptor, size, offset)
+
+    def write(self, descriptor: int, data: memoryview) -> int:
+        return os.write(descriptor, data)
+
+    def fdatasync(self, descriptor: int) -> None:
+        _fdatasync(descriptor)
+
+    def truncate(self, descriptor: int, size: int) -> None:
+        os.ftruncate(descriptor, size)
+
+    def close(self, descriptor: int) -> None:
+        os.close(descriptor)
+
+    def sync_directory(self, path: Path) -> None:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+_fdatasync = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync

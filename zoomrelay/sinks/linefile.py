@@ -1,0 +1,155 @@
+"""A file of whole lines: what `append` acknowledged is there, what it did not is cut off again.
+
+The rules, and why:
+
+* A batch that failed is cut off, and the file is let go. After a failed write or fdatasync the kernel may
+  hold pages for clean that never reached the disk, and a second fdatasync would then succeed for nothing.
+  So the batch is written once more, through a file that was opened anew.
+* A last line without its newline is repaired when the file is opened. Everything acknowledged ends with
+  a newline; so an unfinished line that looks like ours (a JSON object that breaks off, or zeros after a
+  loss of power) was never acknowledged, will be sent again, and is cut off. Any other last line is
+  somebody's: it gets its newline and stays.
+* A deleted file is noticed before the next batch, and created anew. A renamed one is written on until
+  `reopen`, as logrotate expects. Copying and truncating (its `copytruncate`) is not supported: lines
+  that are written between the two are lost.
+* Nothing else may write to the file while it is open here.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+import structlog
+
+from zoomrelay.sinks.disk import Disk
+
+log = structlog.get_logger()
+
+_REACHES = (64 * 1024, 4 * 1024**2, 64 * 1024**2)
+"""How many bytes to look back for the last newline, one try after the other."""
+
+
+class LineFile:
+    """Appends lines to one file. Calls block, never overlap, and raise `OSError`."""
+
+    def __init__(self, path: Path, *, fsync: bool, disk: Disk) -> None:
+        self._path = path
+        self._fsync = fsync
+        self._disk = disk
+        self._descriptor: int | None = None
+
+    def open(self) -> None:
+        """Open or create the file and repair its last line. Does nothing where it is open already."""
+        if self._descriptor is None:
+            self._descriptor = self._opened()
+
+    def append(self, data: bytes) -> None:
+        """On return all of `data` (whole lines) is in the file, and on the disk where `fsync` is set."""
+        descriptor, size = self._ready()
+        try:
+            self._write(descriptor, data)
+            if self._fsync:
+                self._disk.fdatasync(descriptor)
+        except OSError:
+            self._roll_back(descriptor, size, len(data))
+            raise
+
+    def reopen(self) -> None:
+        """Let go of the file and open what its path names now."""
+        self.close()
+        self.open()
+
+    def close(self) -> None:
+        """Never raises; may be called twice."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            with suppress(OSError):
+                self._disk.close(descriptor)
+
+    def _ready(self) -> tuple[int, int]:
+        """The open file and its size."""
+        try:
+            if self._descriptor is not None and self._disk.status(self._descriptor).st_nlink == 0:
+                log.warning("sink.file_deleted", path=str(self._path))
+                self.close()
+            if self._descriptor is None:
+                self._descriptor = self._opened()
+            return self._descriptor, self._disk.status(self._descriptor).st_size
+        except OSError:
+            self.close()
+            raise
+
+    def _opened(self) -> int:
+        descriptor = self._disk.open(self._path)
+        try:
+            self._take_over(descriptor)
+        except OSError:
+            self._disk.close(descriptor)
+            raise
+        return descriptor
+
+    def _take_over(self, descriptor: int) -> None:
+        status = self._disk.status(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        if status.st_size:
+            self._repair(descriptor, status.st_size)
+        else:  # just created, perhaps in a run that died before it came to this line
+            self._disk.sync_directory(self._path.parent)
+
+    def _repair(self, descriptor: int, size: int) -> None:
+        last = self._last_line(descriptor, size)
+        if not last:
+            return
+        if is_torn(last):
+            self._disk.truncate(descriptor, size - len(last))
+        else:
+            self._write(descriptor, b"\n")
+        log.warning("sink.file_repaired", path=str(self._path), cut=is_torn(last), bytes=len(last))
+
+    def _last_line(self, descriptor: int, size: int) -> bytes:
+        """What stands behind the last newline."""
+        for reach in _REACHES:
+            end = self._disk.read(descriptor, min(reach, size), max(size - reach, 0))
+            _, newline, last = end.rpartition(b"\n")
+            if newline or size <= reach:
+                return last
+        raise OSError(errno.EINVAL, "not a file of lines")
+
+    def _write(self, descriptor: int, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._disk.write(descriptor, rest) :]
+
+    def _roll_back(self, descriptor: int, size: int, tried: int) -> None:
+        """Cut off what a failed batch left, unless the file has grown by more than that batch."""
+        with suppress(OSError):
+            if self._disk.status(descriptor).st_size <= size + tried:
+                self._disk.truncate(descriptor, size)
+        self.close()
+
+
+def is_torn(last: bytes) -> bool:
+    """Whether `last`, the end of a file without a newline, is a line of ours that breaks off.
+
+    Ours are JSON objects on one line. A crash cuts them short, and may leave zeros where bytes were
+    never written.
+    """
+    text = last.lstrip(b" \t\0")
+    if b"\0" in last or not text:
+        return not text or text.startswith(b"{")
+    return text.startswith(b"{") and not _is_json(text)
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        json.loads(text.decode("utf-8", "replace"))
+    except ValueError:
+        return False
+    except RecursionError:  # cannot be told, so it stays
+        return True
+    return True
