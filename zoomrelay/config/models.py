@@ -1,17 +1,70 @@
 """The settings: one frozen model per room. Names and defaults here are a contract with users.
 
-`zoomrelay.config.load` builds these from flags, environment, credential files and TOML.
+`zoomrelay.config.load` builds these from flags, environment, credential files and TOML. Rules that one
+group can judge alone are here; rules between groups, or about the file system, are in `rules`.
+Validators raise ValueError with a sentence about what was expected; it never repeats what was given.
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
+
+from zoomrelay.config.addresses import http_url, listen, proxy_url, ws_url
+from zoomrelay.config.sizes import size_bytes
+from zoomrelay.config.subscriptions import subscription
 
 EventFormat = Literal["raw", "envelope"]
 Grant = Literal["auto", "account_credentials", "client_credentials"]
+
+
+def _not_a_switch(value: object) -> object:
+    """Python counts True as 1; a setting that wants a number does not."""
+    if isinstance(value, bool):
+        raise ValueError("must be a number")
+    return value
+
+
+def _event_glob(text: str) -> str:
+    if not re.fullmatch(r"!?[A-Za-z0-9_.*?-]+", text):
+        raise ValueError('must be event names like "meeting.started", "meeting.*" or "!meeting.ended"')
+    return text
+
+
+def _path(value: object) -> object:
+    if value == "":
+        raise ValueError("is empty; it must be a path")
+    return value
+
+
+def _path_or_none(value: object) -> object:
+    return None if value == "" else value
+
+
+def _secret_or_none(value: object) -> object:
+    return None if value == "" else value
+
+
+Seconds = Annotated[float, BeforeValidator(_not_a_switch), Field(allow_inf_nan=False)]
+Whole = Annotated[int, BeforeValidator(_not_a_switch)]
+SizeBytes = Annotated[int, BeforeValidator(size_bytes), Field(gt=0, lt=2**62)]
+Word = Annotated[str, Field(pattern=r"^[\x21-\x7e]*$")]
+FilePath = Annotated[Path, BeforeValidator(_path)]
+OptionalFilePath = Annotated[Path | None, BeforeValidator(_path_or_none)]
+OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_secret_or_none)]
+HttpUrl = Annotated[str, AfterValidator(http_url)]
 
 
 class Settings(BaseModel):
@@ -24,34 +77,61 @@ class SourceConfig(Settings):
     """One Zoom app."""
 
     name: str
-    account_id: str = ""
-    client_id: str
-    client_secret: SecretStr
-    subscriptions: tuple[str, ...] = ()
-    """Subscription ids, or whole wss:// URLs as pasted."""
+    account_id: Word = ""
+    client_id: Annotated[Word, Field(min_length=1)]
+    client_secret: Annotated[SecretStr, Field(min_length=1)]
+    subscriptions: tuple[Annotated[str, AfterValidator(subscription)], ...] = ()
+    """Subscription ids, or whole wss:// URLs as pasted (without an access token); `subscription_id`
+    gives the id of either. Empty means tokens only."""
     grant: Grant = "auto"
-    secret_token: SecretStr | None = None
+    """`auto` means account_credentials where there is an `account_id`, else client_credentials."""
+    secret_token: OptionalSecret = None
     verify_signature: Literal["off", "warn", "enforce"] = "warn"
-    token_url: str = "https://zoom.us/oauth/token"
-    ws_url: str = "wss://ws.zoom.us/ws"
-    api_url: str = "https://api.zoom.us/v2"
-    heartbeat_seconds: float = 25.0
-    dead_after_seconds: float = 75.0
-    max_message_bytes: int = 16 * 1024**2
-    proxy: str = ""
-    ca_file: Path | None = None
+    """Without a `secret_token` nothing can be verified, and `enforce` is refused."""
+    token_url: HttpUrl = "https://zoom.us/oauth/token"
+    ws_url: Annotated[str, AfterValidator(ws_url)] = "wss://ws.zoom.us/ws"
+    api_url: HttpUrl = "https://api.zoom.us/v2"
+    heartbeat_seconds: Annotated[Seconds, Field(ge=5, le=55)] = 25.0
+    dead_after_seconds: Seconds = Field(default_factory=lambda data: 3.0 * data["heartbeat_seconds"])
+    """Silence of every kind of frame after which a link is dead; 3 x `heartbeat_seconds` if not given."""
+    max_message_bytes: SizeBytes = 16 * 1024**2
+    proxy: Annotated[str, AfterValidator(proxy_url)] = ""
+    """Empty: HTTPS_PROXY and NO_PROXY decide."""
+    ca_file: OptionalFilePath = None
+    """None: the system's authorities."""
+
+    @field_validator("grant")
+    @classmethod
+    def _grant_has_its_account(cls, value: str, info: ValidationInfo) -> str:
+        if value == "account_credentials" and info.data.get("account_id") == "":
+            raise ValueError("account_credentials needs account_id")
+        return value
+
+    @field_validator("verify_signature")
+    @classmethod
+    def _enforcing_needs_the_token(cls, value: str, info: ValidationInfo) -> str:
+        if value == "enforce" and info.data.get("secret_token", ...) is None:
+            raise ValueError("enforce needs secret_token")
+        return value
+
+    @field_validator("dead_after_seconds")
+    @classmethod
+    def _outlasts_a_heartbeat(cls, value: float, info: ValidationInfo) -> float:
+        if value <= info.data.get("heartbeat_seconds", 0.0):
+            raise ValueError("must be larger than heartbeat_seconds")
+        return value
 
 
 class SpoolConfig(Settings):
     type: Literal["sqlite", "memory"] = "sqlite"
-    max_bytes: int = 1024**3
+    max_bytes: SizeBytes = 1024**3
 
 
 class SinkBase(Settings):
     """What every sink has."""
 
     name: str
-    events: tuple[str, ...] = ()
+    events: tuple[Annotated[str, AfterValidator(_event_glob)], ...] = ()
     """Globs in order, the last match wins; empty means everything."""
     sources: tuple[str, ...] = ()
     """Names of sources; empty means all."""
@@ -65,27 +145,28 @@ class StdoutSinkConfig(SinkBase):
 
 class FileSinkConfig(SinkBase):
     type: Literal["file"] = "file"
-    path: Path
+    path: FilePath
     fsync: bool = True
 
 
 class HttpSinkConfig(SinkBase):
     type: Literal["http"] = "http"
-    url: str
+    url: HttpUrl
     ordering: Literal["key", "strict", "none"] = "key"
-    concurrency: int = 16
-    timeout_seconds: float = 15.0
-    give_up_after_seconds: float = 259200.0
-    dead_letter_on: tuple[int, ...] = ()
-    ca_file: Path | None = None
+    concurrency: Annotated[Whole, Field(ge=1, le=1000)] = 16
+    timeout_seconds: Annotated[Seconds, Field(gt=0)] = 15.0
+    give_up_after_seconds: Annotated[Seconds, Field(gt=0)] = 259200.0
+    dead_letter_on: tuple[Annotated[Whole, Field(ge=300, le=599)], ...] = ()
+    """Statuses that settle an event as dead at once."""
+    ca_file: OptionalFilePath = None
 
 
 SinkConfig = Annotated[StdoutSinkConfig | FileSinkConfig | HttpSinkConfig, Field(discriminator="type")]
 
 
 class AdminConfig(Settings):
-    listen: str = "127.0.0.1:9464"
-    """host:port; empty turns the TCP port off."""
+    listen: Annotated[str, AfterValidator(listen)] = "127.0.0.1:9464"
+    """host:port; empty turns the TCP port off. `listen_address` takes it apart."""
 
 
 class LogConfig(Settings):
@@ -93,11 +174,16 @@ class LogConfig(Settings):
     format: Literal["auto", "console", "json"] = "auto"
 
 
-class Config(Settings):
+class General(Settings):
+    """What stands outside every table."""
+
+    state_dir: FilePath
+    drain_seconds: Annotated[Seconds, Field(ge=0)] = 5.0
+
+
+class Config(General):
     """The whole configuration, complete and valid."""
 
-    state_dir: Path
-    drain_seconds: float = 5.0
     sources: dict[str, SourceConfig]
     spool: SpoolConfig = SpoolConfig()
     sinks: dict[str, SinkConfig]

@@ -1,0 +1,113 @@
+"""Rules between groups, and about files that must be there.
+
+Each rule looks at what could be built; what could not has been reported already.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from zoomrelay.config.files import is_file
+from zoomrelay.config.models import (
+    FileSinkConfig,
+    General,
+    HttpSinkConfig,
+    Settings,
+    SinkBase,
+    SourceConfig,
+    SpoolConfig,
+    StdoutSinkConfig,
+)
+from zoomrelay.config.schema import Path, dotted, nearest
+from zoomrelay.config.sizes import size_text
+from zoomrelay.config.subscriptions import subscription_id
+from zoomrelay.errors import Problem
+
+SPOOL_AT_LEAST_BYTES = 1024**2
+
+
+@dataclass(slots=True)
+class Built:
+    """The tables that are valid in themselves, by their paths."""
+
+    tables: dict[Path, Settings] = field(default_factory=dict)
+    names: dict[str, set[str]] = field(default_factory=dict)
+    """Every named table that was mentioned, the invalid ones too."""
+
+    @property
+    def general(self) -> General:
+        """Only there when the top level was valid."""
+        table = self.tables[()]
+        assert isinstance(table, General)
+        return table
+
+    @property
+    def sources(self) -> list[SourceConfig]:
+        return [table for table in self.tables.values() if isinstance(table, SourceConfig)]
+
+    @property
+    def sinks(self) -> list[SinkBase]:
+        return [table for table in self.tables.values() if isinstance(table, SinkBase)]
+
+
+def broken_rules(built: Built) -> Iterator[Problem]:
+    """What is wrong between tables that are right by themselves."""
+    yield from _subscriptions_once(built)
+    yield from _sinks_name_sources(built)
+    yield from _one_sink_per_output(built)
+    yield from _messages_fit_the_spool(built)
+    yield from _authorities_are_there(built)
+
+
+def _subscriptions_once(built: Built) -> Iterator[Problem]:
+    owners: dict[str, str] = {}
+    for source in built.sources:
+        for number, text in enumerate(source.subscriptions, 1):
+            owner = owners.setdefault(subscription_id(text), f"{source.name} entry {number}")
+            if owner != f"{source.name} entry {number}":
+                where = f"sources.{source.name}.subscriptions entry {number}"
+                yield Problem(where, f"is the same as {owner}", "Zoom keeps one socket per subscription")
+
+
+def _sinks_name_sources(built: Built) -> Iterator[Problem]:
+    for sink in built.sinks:
+        for name in sink.sources:
+            if name not in built.names["sources"]:
+                meant = nearest(name, sorted(built.names["sources"]))
+                cure = f"did you mean {meant}?" if meant else ""
+                yield Problem(f"sinks.{sink.name}.sources", f"there is no source {name}", cure)
+
+
+def _one_sink_per_output(built: Built) -> Iterator[Problem]:
+    users: dict[str, list[str]] = defaultdict(list)
+    for sink in built.sinks:
+        if isinstance(sink, StdoutSinkConfig):
+            users["stdout"].append(sink.name)
+        elif isinstance(sink, FileSinkConfig):
+            users[f"the file {sink.path.resolve()}"].append(sink.name)
+    for output, (first, *others) in users.items():
+        for name in others:
+            yield Problem(f"sinks.{name}", f"writes to {output}, as sinks.{first} does", "keep one")
+
+
+def _messages_fit_the_spool(built: Built) -> Iterator[Problem]:
+    spool = built.tables.get(("spool",))
+    if not isinstance(spool, SpoolConfig):
+        return
+    if spool.max_bytes < SPOOL_AT_LEAST_BYTES:
+        yield Problem("spool.max_bytes", f"must be at least {size_text(SPOOL_AT_LEAST_BYTES)}")
+        return
+    for source in built.sources:
+        if source.max_message_bytes > spool.max_bytes:
+            where = f"sources.{source.name}.max_message_bytes"
+            yield Problem(where, "must not be larger than spool.max_bytes")
+
+
+def _authorities_are_there(built: Built) -> Iterator[Problem]:
+    for path, table in built.tables.items():
+        ca_file = table.ca_file if isinstance(table, SourceConfig | HttpSinkConfig) else None
+        if ca_file and not (is_file(ca_file) and os.access(ca_file, os.R_OK)):
+            yield Problem(dotted((*path, "ca_file")), f"{ca_file} is not a file that can be read")
