@@ -1,0 +1,5 @@
+"""`python -m zoomrelay`."""
+
+from zoomrelay.cli import main
+
+main()

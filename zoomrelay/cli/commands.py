@@ -1,0 +1,18 @@
+"""The table of commands. A new command is a file beside this one and a line here."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Entry(NamedTuple):
+    """A command of the table: `module:attribute` of a function or a `typer.Typer`, and its help line."""
+
+    target: str
+    help: str
+
+
+COMMANDS: dict[str, Entry] = {
+    "check": Entry("zoomrelay.cli.check:command", "Check the configuration, without any network."),
+}
+"""In the order in which --help lists them."""

@@ -1,0 +1,24 @@
+"""Exit codes, and which error becomes which."""
+
+from __future__ import annotations
+
+from zoomrelay.errors import ConfigError, SpoolFormatError, StateDirectoryError
+
+OK = 0
+CRASH = 1
+USAGE = 2
+CONFIG = 78
+"""Bad configuration or a state directory that is not ours to use (sysexits' EX_CONFIG): a supervisor
+must not start us again before somebody has acted."""
+
+NEEDS_SOMEBODY = (ConfigError, StateDirectoryError, SpoolFormatError)
+"""Errors that end a command with `CONFIG`."""
+
+
+def in_words(error: Exception) -> str:
+    """What standard error shows for one of `NEEDS_SOMEBODY`; it holds no secret."""
+    if not isinstance(error, ConfigError):
+        return f"zoomrelay: {error}"
+    count = len(error.problems)
+    head = f"zoomrelay: the configuration has {count} problem{'s' if count != 1 else ''}"
+    return "\n".join([head, *(f"  {problem}" for problem in error.problems)])

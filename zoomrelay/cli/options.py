@@ -1,0 +1,23 @@
+"""Options that several commands share, and the configuration they lead to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zoomrelay.config.load import Loaded, load
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="The configuration file.", show_default=False),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def load_config(path: Path | None, flags: Mapping[str, object] | None = None) -> Loaded:
+    """The configuration of this process; raises ConfigError. `flags` is by dotted path."""
+    return load(path, environ=os.environ, flags=flags)

@@ -1,0 +1,142 @@
+"""Logs: structlog and the standard library's records through one formatter, redacted as the last step.
+
+One line (or, on a console, one line and a traceback) per happening, to standard error.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from types import TracebackType
+from typing import Any, TextIO
+
+import structlog
+
+from zoomrelay.config.models import Config, LogConfig
+from zoomrelay.telemetry.redaction import (
+    Redactor,
+    protect,
+    protect_pair,
+    protect_rotating,
+    redact,
+)
+
+__all__ = [
+    "Redactor",
+    "configure_logging",
+    "crashed",
+    "protect",
+    "protect_config",
+    "protect_pair",
+    "protect_rotating",
+    "redact",
+    "set_level",
+]
+
+_OURS = "zoomrelay"
+
+
+def protect_config(config: Config) -> None:
+    """Protects every secret of `config`, and the account ids."""
+    for source in config.sources.values():
+        protect(source.account_id)
+        protect_pair(source.client_id, source.client_secret.get_secret_value())
+        if source.secret_token:
+            protect(source.secret_token.get_secret_value())
+
+
+def configure_logging(config: LogConfig, *, stream: TextIO | None = None) -> None:
+    """Sends all logs of the process to `stream` (standard error), and uncaught exceptions and warnings
+    with them. May be called again; the last call holds."""
+    stream = stream or sys.stderr
+    console = config.format == "console" or (config.format == "auto" and stream.isatty())
+    handler = _Handler(stream)
+    handler.setFormatter(_formatter(console, colors=stream.isatty()))
+    logging.getLogger().handlers[:] = [handler]
+    logging.captureWarnings(True)
+    _configure_structlog()
+    set_level(config.level)
+    sys.excepthook = crashed
+    sys.unraisablehook = _unraisable
+    threading.excepthook = _thread_died
+
+
+def set_level(level: str) -> None:
+    """Sets the level from now on. Libraries are heard from `warning` on, at `debug` entirely."""
+    logging.getLogger(_OURS).setLevel(level.upper())
+    logging.getLogger().setLevel("DEBUG" if level == "debug" else "WARNING")
+
+
+def crashed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Logs what nobody caught; fits `sys.excepthook`."""
+    if not issubclass(kind, Exception):
+        return
+    if not any(isinstance(handler, _Handler) for handler in logging.getLogger().handlers):
+        configure_logging(LogConfig())
+    logging.getLogger(_OURS).critical("crash", exc_info=(kind, error, trace))
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """The only way out."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """The default prints the record's arguments as they are."""
+        cause = sys.exc_info()[0]
+        words = f"log line lost: {record.name} at {record.pathname}:{record.lineno}"
+        try:
+            self.stream.write(f"{words} ({cause.__name__ if cause else 'unknown'})\n")
+        except (OSError, ValueError):
+            pass  # standard error is gone; nobody is left to tell
+
+
+class _Redacting(structlog.stdlib.ProcessorFormatter):
+    """Whatever the renderers made, secrets do not get past here."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
+
+
+_SHARED: tuple[structlog.typing.Processor, ...] = (
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.add_logger_name,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+)
+
+
+def _configure_structlog() -> None:
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *_SHARED,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        # A cached logger would keep the processors of an earlier call.
+        cache_logger_on_first_use=False,
+    )
+
+
+def _formatter(console: bool, *, colors: bool) -> logging.Formatter:
+    renderers: list[structlog.typing.Processor]
+    if console:
+        # Tracebacks stay plain: the pretty ones show local variables.
+        plain = structlog.dev.plain_traceback
+        renderers = [structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
+    else:
+        renderers = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    cleaned = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    return _Redacting(foreign_pre_chain=_SHARED, processors=[cleaned, *renderers])
+
+
+def _unraisable(info: Any) -> None:
+    trace = (type(info.exc_value), info.exc_value, info.exc_traceback)
+    logging.getLogger(_OURS).error("exception.ignored", exc_info=trace)
+
+
+def _thread_died(info: threading.ExceptHookArgs) -> None:
+    if info.exc_value is not None:
+        trace = (info.exc_type, info.exc_value, info.exc_traceback)
+        logging.getLogger(_OURS).error("thread.died", exc_info=trace)
