@@ -1,0 +1,140 @@
+"""POSTs per second of the http sink, beside bare aiohttp and httpx loops that do nothing else.
+
+All three send the same 900 bytes, 16 at a time, to a receiver in a process of its own that reads a
+request and answers `200` as fast as Python can. `python -m bench.http_sink` prints the figures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import cast
+
+import aiohttp
+import httpx
+import uvloop
+
+from zoomrelay.clock import SystemClock
+from zoomrelay.config.models import HttpSinkConfig
+from zoomrelay.event import Event
+from zoomrelay.sinks import registry
+
+CONCURRENCY = 16
+CONTENT = b'{"event":"meeting.started","event_ts":1700000000000,"payload":{"object":{"topic":"%s"}}}' % (
+    b"x" * 814
+)
+ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+
+Post = Callable[[], Awaitable[object]]
+Loop = Callable[[str], AbstractAsyncContextManager[Post]]
+
+
+async def measure(seconds: float) -> dict[str, float]:
+    """POSTs per second by name of the loop; each runs for `seconds`."""
+    loops = {"zoomrelay": _sink, "aiohttp": _bare_aiohttp, "httpx": _bare_httpx}
+    async with _receiver() as url:
+        return {name: await _rate(loop, url, seconds) for name, loop in loops.items()}
+
+
+async def _rate(loop: Loop, url: str, seconds: float) -> float:
+    async with loop(url) as post:
+        await _flood(post, seconds / 10)
+        return await _flood(post, seconds) / seconds
+
+
+async def _flood(post: Post, seconds: float) -> int:
+    """How many requests were answered when `CONCURRENCY` tasks post for `seconds`."""
+    clock = asyncio.get_running_loop().time
+    end = clock() + seconds
+
+    async def lane() -> int:
+        count = 0
+        while clock() < end:
+            await post()
+            count += 1
+        return count
+
+    return sum(await asyncio.gather(*(lane() for _ in range(CONCURRENCY))))
+
+
+@asynccontextmanager
+async def _sink(url: str) -> AsyncIterator[Post]:
+    sink = registry.build(HttpSinkConfig(name="bench", url=url, concurrency=CONCURRENCY), SystemClock())
+    event = Event(os.urandom(16), "zoom", "ZhPGtK84QbapRWXzEBW7MA", "meeting.started", None, "", 0, CONTENT)
+    await sink.open()
+    yield lambda: sink.send((event,), 1)
+    await sink.close()
+
+
+@asynccontextmanager
+async def _bare_aiohttp(url: str) -> AsyncIterator[Post]:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CONCURRENCY)) as session:
+
+        async def post() -> None:
+            async with session.post(url, data=CONTENT) as response:
+                await response.read()
+
+        yield post
+
+
+@asynccontextmanager
+async def _bare_httpx(url: str) -> AsyncIterator[Post]:
+    limits = httpx.Limits(max_connections=CONCURRENCY, max_keepalive_connections=CONCURRENCY)
+    async with httpx.AsyncClient(limits=limits) as client:
+        yield lambda: client.post(url, content=CONTENT)
+
+
+@asynccontextmanager
+async def _receiver() -> AsyncIterator[str]:
+    """The address of a receiver in a process of its own."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bench.http_sink", "receive", stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    port = int(await process.stdout.readline())
+    try:
+        yield f"http://127.0.0.1:{port}/events"
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+class _Receiver(asyncio.Protocol):
+    """Knows of HTTP only where a request ends."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's own class only behaves like one
+        self._buffer = b""
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        while (end := _end_of_request(self._buffer)) is not None:
+            self._buffer = self._buffer[end:]
+            self._transport.write(ANSWER)
+
+
+def _end_of_request(buffer: bytes) -> int | None:
+    head = buffer.find(b"\r\n\r\n")
+    if head < 0:
+        return None
+    length = int(buffer[:head].lower().partition(b"content-length:")[2].partition(b"\r\n")[0] or b"0")
+    end = head + 4 + length
+    return end if len(buffer) >= end else None
+
+
+async def _receive() -> None:
+    server = await asyncio.get_running_loop().create_server(_Receiver, "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+async def _report() -> None:
+    for name, rate in (await measure(3.0)).items():
+        print(f"{name:>10}  {rate:8,.0f} POST/s")
+
+
+if __name__ == "__main__":
+    uvloop.run(_receive() if sys.argv[1:] == ["receive"] else _report())
