@@ -14,5 +14,6 @@ class Entry(NamedTuple):
 
 COMMANDS: dict[str, Entry] = {
     "check": Entry("zoomrelay.cli.check:command", "Check the configuration, without any network."),
+    "simulate": Entry("zoomrelay.cli.simulate:command", "Pretend to be Zoom, to test against."),
 }
 """In the order in which --help lists them."""

@@ -74,10 +74,11 @@ class Faults(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     token_kills_older: bool = False
     """A new token makes the ones before it invalid."""
 
-    def change(self, changes: Mapping[str, Any]) -> None:
-        """Apply all of `changes`, or raise `ValueError` and change nothing."""
+    def change(self, changes: Mapping[str, Any], *, strict: bool = True) -> None:
+        """Apply all of `changes`, or raise `ValueError` and change nothing. Where it is not `strict`,
+        numbers and truths may be given as text."""
         try:
-            changed = msgspec.convert(msgspec.structs.asdict(self) | dict(changes), Faults)
+            changed = msgspec.convert(msgspec.structs.asdict(self) | dict(changes), Faults, strict=strict)
         except msgspec.ValidationError as error:
             raise ValueError(str(error)) from error
         for name in changes:

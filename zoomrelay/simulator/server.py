@@ -110,12 +110,15 @@ class Simulator:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop emitting, say 1001 to everybody, and take everything down."""
+        """Stop emitting, say 1001 to everybody, and take everything down. Raises what ended the stream,
+        if anything did."""
         self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        (end,) = await asyncio.gather(self._task, return_exceptions=True)
         await self._part()
         self._gateway.abort()
         await self._runner.cleanup()
+        if isinstance(end, Exception):
+            raise end
 
     async def _part(self) -> None:
         """Give those who are connected a moment to answer the closing frame."""

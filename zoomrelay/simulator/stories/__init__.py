@@ -38,3 +38,10 @@ DEFAULT_MIX: Mapping[str, float] = {
     "odd": 1,
 }
 """How often a story of each family begins, relative to the others."""
+
+
+def parse_mix(text: str) -> dict[str, float]:
+    """A mix as people write it, `meeting=8,phone`: a family without a number weighs 1. Raises
+    `ValueError` where a number is none; `Script` judges the rest."""
+    pairs = [item.partition("=") for item in text.split(",") if item.strip()]
+    return {family.strip(): float(weight) if weight else 1.0 for family, _, weight in pairs}
