@@ -46,7 +46,7 @@ class Redactor:
 
     def protect_pair(self, user: str, secret: str) -> None:
         """Protects `secret`, also where it is sent with `user` as HTTP Basic credentials."""
-        pair = base64.b64encode(f"{user}:{secret}".encode()).decode()
+        pair = base64.b64encode(f"{user}:{secret}".encode(errors="surrogatepass")).decode()
         self.protect(secret, pair)
 
     def protect_rotating(self, secret: str) -> None:
@@ -74,17 +74,18 @@ class Redactor:
 
 def _forms(secret: str) -> tuple[str, ...]:
     """Every spelling of `secret` that rendering may produce: quoted in URLs, and escaped once by each
-    layer of JSON or repr around it (a traceback inside a JSON line has two)."""
-    if len(secret) < SHORTEST:
-        return ()
-    forms = {secret, *_quoted(secret)}
+    layer of JSON or repr around it (a traceback inside a JSON line has two). Its lines count each by
+    itself, for tracebacks indent them."""
+    spellings = [part for part in (secret, *secret.splitlines()) if len(part) >= SHORTEST]
+    forms = {form for spelling in spellings for form in (spelling, *_quoted(spelling))}
     for _ in range(3):
         forms |= {escaped for form in forms for escaped in _escaped(form)}
     return tuple(sorted(forms))
 
 
 def _quoted(text: str) -> Iterator[str]:
-    for form in (quote(text, safe=""), quote(text), quote_plus(text)):
+    for way, safe in ((quote, ""), (quote, "/"), (quote_plus, "")):
+        form = way(text, safe, errors="surrogatepass")
         yield form
         yield re.sub(r"%[0-9A-F]{2}", lambda match: match[0].lower(), form)
 
@@ -92,9 +93,9 @@ def _quoted(text: str) -> Iterator[str]:
 def _escaped(text: str) -> Iterator[str]:
     yield json.dumps(text)[1:-1]
     yield json.dumps(text, ensure_ascii=False)[1:-1]
-    # repr chooses its quotes by the whole text around the secret, so each choice may occur.
-    for around in ("", "'", "\"'"):
-        yield repr(around + text)[1 + len(repr(around)) - 2 : -1]
+    yield repr(text)[1:-1]
+    # repr chooses its quotes by all that it quotes: beside both kinds, single ones are escaped.
+    yield repr("\"'" + text)[4:-1]
     yield repr(text.encode(errors="surrogatepass"))[2:-1]
 
 
