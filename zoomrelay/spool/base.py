@@ -62,8 +62,8 @@ class Parked(msgspec.Struct, frozen=True):
     """Events whose `key` equals it, and that come later, are set aside behind these by the spool."""
     items: Sequence[Item]
     """In order, head first."""
-    until: float
-    """Wall time, seconds since the epoch, when the head is due again."""
+    retry_in_seconds: float
+    """From now; the head is due again then."""
     attempts: int
     """Attempts made on the head."""
     waited_seconds: float
@@ -202,10 +202,6 @@ class Spool(Protocol):
         """What is due for this sink and was not handed out since it was opened: first parked lanes
         whose time has come, redriven dead letters, then new events in order of arrival. Waits until
         there is something. Cancelling loses nothing."""
-        ...
-
-    def next_parked(self, sink: str) -> float | None:
-        """Wall time at which the next parked lane is due, if there is one."""
         ...
 
     def settle(self, sink: str, settlement: Settlement) -> None:

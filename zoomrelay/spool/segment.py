@@ -37,7 +37,7 @@ class Segment(msgspec.Struct, frozen=True):
     first: int
     last: int
     events: int
-    bytes: int
+    size: int
     crc: int
     index: bytes
     content: bytes
@@ -67,9 +67,10 @@ def split(items: Sequence[Item]) -> list[Sequence[Item]]:
     return runs
 
 
-def encode(items: Sequence[Item], path_ids: PathIds) -> Segment:
-    """Make the row for a run of items; tokens rise, but need not be without holes."""
-    first = items[0].token
+def encode(items: Sequence[Item], path_ids: PathIds, first: int | None = None) -> Segment:
+    """Make the row for a run of items; tokens rise, but need not be without holes. `first` is where the
+    run began before some of it was taken out."""
+    first = items[0].token if first is None else first
     offset = 0
     entries = []
     for item in items:

@@ -37,14 +37,16 @@ class StateDirectory:
             descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StateDirectoryError(
-                f"state directory {self.path}: {error.strerror}; it must be a directory that the relay's user may write"
+                f"state directory {self.path}: {error.strerror}; it must be a directory that"
+                " the relay's user may write"
             ) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(descriptor)
             raise StateDirectoryError(
-                f"state directory {self.path} is in use by {holder(self.path)}; stop it first, or set another state_dir"
+                f"state directory {self.path} is in use by {holder(self.path)};"
+                " stop it first, or set another state_dir"
             ) from error
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps({"pid": os.getpid()}).encode(), 0)

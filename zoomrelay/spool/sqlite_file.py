@@ -1,0 +1,157 @@
+"""The spool's file: its tables, how it is opened and checked, and what becomes of a damaged one.
+
+    spool.sqlite            format 1, WAL, synchronous = FULL: a commit is on the disk when it returns
+    spool.sqlite.damaged-N  a file that could not be used, set aside; what was readable is in the new one
+
+Tables
+
+    segments      the stream: runs of events in the order in which they were held (see `segment.py`)
+    paths         numbers for (source, subscription), and the durable counters of each
+    sinks         one row per sink: its marks and counters, as JSON
+    parked        copies of the events that wait in a lane of their own, so that segments can go
+    lanes         when the head of each parked lane is due, and how often it was tried
+    dead          dead letters, self-contained; `sink` is empty for an unreadable frame of a source
+    meta          `last`: the newest number given to an event. Numbers are never used twice.
+
+The view `events` shows the stream one event per row, for people with a sqlite3 shell.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from pathlib import Path
+
+from zoomrelay.errors import SpoolError, SpoolFormatError
+
+FORMAT = 1
+APPLICATION_ID = 0x7A6D7231  # "zmr1"
+
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE paths (
+    id INTEGER PRIMARY KEY, source TEXT NOT NULL, subscription TEXT NOT NULL,
+    appended INTEGER NOT NULL DEFAULT 0, merged INTEGER NOT NULL DEFAULT 0,
+    quarantined INTEGER NOT NULL DEFAULT 0, unheld INTEGER NOT NULL DEFAULT 0,
+    last_received_ms INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (source, subscription));
+CREATE TABLE segments (
+    first INTEGER PRIMARY KEY, last INTEGER NOT NULL, events INTEGER NOT NULL, size INTEGER NOT NULL,
+    crc INTEGER NOT NULL, "index" BLOB NOT NULL, content BLOB NOT NULL);
+CREATE INDEX segments_sizes ON segments (first, last, size, events);
+CREATE TABLE sinks (name TEXT PRIMARY KEY, state TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE parked (
+    sink TEXT NOT NULL, lane TEXT NOT NULL, seq INTEGER NOT NULL, path INTEGER NOT NULL,
+    digest BLOB NOT NULL, name TEXT NOT NULL, event_ts INTEGER, key TEXT NOT NULL,
+    received_ms INTEGER NOT NULL, crc INTEGER NOT NULL, content BLOB NOT NULL);
+CREATE UNIQUE INDEX parked_order ON parked (sink, lane, seq);
+CREATE TABLE lanes (
+    sink TEXT NOT NULL, lane TEXT NOT NULL, due REAL NOT NULL, attempts INTEGER NOT NULL,
+    waited_seconds REAL NOT NULL, PRIMARY KEY (sink, lane)) WITHOUT ROWID;
+CREATE TABLE dead (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, sink TEXT NOT NULL, size INTEGER NOT NULL,
+    redriving INTEGER NOT NULL, source TEXT NOT NULL, subscription TEXT NOT NULL, digest BLOB NOT NULL,
+    name TEXT NOT NULL, event_ts INTEGER, key TEXT NOT NULL, received_ms INTEGER NOT NULL,
+    died_ms INTEGER NOT NULL, reason TEXT NOT NULL, attempts INTEGER NOT NULL, status INTEGER,
+    excerpt TEXT NOT NULL, content BLOB NOT NULL);
+CREATE INDEX dead_sizes ON dead (sink, size);
+CREATE VIEW events AS
+    SELECT s.first + json_extract(e.value, '$[0]') AS seq,
+           'z1_' || json_extract(e.value, '$[2]') AS id,
+           p.source AS source, p.subscription AS subscription,
+           json_extract(e.value, '$[3]') AS event,
+           json_extract(e.value, '$[4]') AS event_ts,
+           json_extract(e.value, '$[5]') AS key,
+           json_extract(e.value, '$[6]') AS received_ms,
+           CAST(substr(s.content, json_extract(e.value, '$[8]') + 1, json_extract(e.value, '$[9]')) AS TEXT)
+               AS content
+      FROM segments AS s, json_each(CAST(s."index" AS TEXT)) AS e
+      JOIN paths AS p ON p.id = json_extract(e.value, '$[1]');
+"""
+
+
+def open_file(path: Path) -> tuple[sqlite3.Connection, Path | None]:
+    """Open or create the spool's file; the connection may be used by one thread at a time.
+
+    A file that is damaged at its head or tail is set aside, and its new name is given too; the caller
+    recovers from it what it can. Raises `SpoolFormatError` for a newer format (the file is untouched)
+    and `SpoolError` where the disk does not let us.
+    """
+    try:
+        return _open_checked(path), None
+    except sqlite3.DatabaseError as error:
+        if not is_damage(error):
+            raise SpoolError(f"cannot open the spool {path}: {error}") from error
+        aside = set_aside(path)
+        return _open_checked(path), aside
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether the error speaks of the file's content, rather than of the disk or of a lock."""
+    return getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """A connection in autocommit mode; transactions are begun by hand."""
+    uri = f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rwc'}"
+    return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=5)
+
+
+def _open_checked(path: Path) -> sqlite3.Connection:
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    connection = connect(path)
+    try:
+        _refuse_newer(connection, path)
+        connection.execute("PRAGMA page_size = 8192")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA wal_autocheckpoint = 1000")
+        connection.execute(f"PRAGMA journal_size_limit = {64 * 1024 * 1024}")
+        connection.execute("PRAGMA cache_size = -8192")
+        _create_tables(connection)
+        _check_head_and_tail(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _refuse_newer(connection: sqlite3.Connection, path: Path) -> None:
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if application not in (0, APPLICATION_ID):
+        raise SpoolFormatError(f"{path} is a SQLite file of another program; it was left untouched")
+    if version > FORMAT:
+        raise SpoolFormatError(
+            f"{path} has format {version}, this zoomrelay knows {FORMAT}: it was written by a newer version;"
+            " install that version again, or set another state_dir. The file was left untouched."
+        )
+
+
+def _create_tables(connection: sqlite3.Connection) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version == 0:
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA application_id = {APPLICATION_ID};"
+            f" PRAGMA user_version = {FORMAT}; COMMIT;"
+        )
+
+
+def _check_head_and_tail(connection: sqlite3.Connection) -> None:
+    """Read every small table's first row and the newest segment. A full check would take a second per
+    100 MB; rows are checked by their CRC when they are read."""
+    for table in ("meta", "paths", "sinks", "lanes", "parked", "dead"):
+        connection.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()  # noqa: S608 - names are ours
+    connection.execute("SELECT * FROM segments ORDER BY first DESC LIMIT 1").fetchone()
+    connection.execute("SELECT * FROM segments ORDER BY first LIMIT 1").fetchone()
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file and its companions; the new name of the main file."""
+    aside = path.with_name(f"{path.name}.damaged-{time.time_ns() // 1_000_000}")
+    for suffix in ("-wal", "-shm", ""):
+        companion = path.with_name(path.name + suffix)
+        if companion.exists():
+            companion.rename(aside.with_name(aside.name + suffix))
+    return aside
