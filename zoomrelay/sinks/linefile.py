@@ -4,7 +4,8 @@ The rules, and why:
 
 * A batch that failed is cut off, and the file is let go. After a failed write or fdatasync the kernel may
   hold pages for clean that never reached the disk, and a second fdatasync would then succeed for nothing.
-  So the batch is written once more, through a file that was opened anew.
+  So the batch is written once more, through a file that was opened anew. Where it cannot be cut off
+  either, nothing is written until it can: what stands there might turn into zeros at a loss of power.
 * A last line without its newline is repaired when the file is opened. Everything acknowledged ends with
   a newline; so an unfinished line that looks like ours (a JSON object that breaks off, or zeros after a
   loss of power) was never acknowledged, will be sent again, and is cut off. Any other last line is
@@ -19,8 +20,10 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import stat
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -33,6 +36,17 @@ _REACHES = (64 * 1024, 4 * 1024**2, 64 * 1024**2)
 """How many bytes to look back for the last newline, one try after the other."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    """A batch that failed and may have left something behind."""
+
+    file: tuple[int, int]
+    """Device and inode."""
+    start: int
+    end: int
+    """Where the batch would have ended; a file that is longer was written to by somebody else."""
+
+
 class LineFile:
     """Appends lines to one file. Calls block, never overlap, and raise `OSError`."""
 
@@ -41,6 +55,7 @@ class LineFile:
         self._fsync = fsync
         self._disk = disk
         self._descriptor: int | None = None
+        self._failed: _Failed | None = None
 
     def open(self) -> None:
         """Open or create the file and repair its last line. Does nothing where it is open already."""
@@ -49,13 +64,16 @@ class LineFile:
 
     def append(self, data: bytes) -> None:
         """On return all of `data` (whole lines) is in the file, and on the disk where `fsync` is set."""
-        descriptor, size = self._ready()
+        descriptor, status = self._ready()
         try:
             self._write(descriptor, data)
             if self._fsync:
                 self._disk.fdatasync(descriptor)
         except OSError:
-            self._roll_back(descriptor, size, len(data))
+            self._failed = _Failed(_identity(status), status.st_size, status.st_size + len(data))
+            with suppress(OSError):
+                self._cut_off_failed(descriptor)
+            self.close()
             raise
 
     def reopen(self) -> None:
@@ -70,15 +88,15 @@ class LineFile:
             with suppress(OSError):
                 self._disk.close(descriptor)
 
-    def _ready(self) -> tuple[int, int]:
-        """The open file and its size."""
+    def _ready(self) -> tuple[int, os.stat_result]:
+        """The open file and its state."""
         try:
             if self._descriptor is not None and self._disk.status(self._descriptor).st_nlink == 0:
                 log.warning("sink.file_deleted", path=str(self._path))
                 self.close()
             if self._descriptor is None:
                 self._descriptor = self._opened()
-            return self._descriptor, self._disk.status(self._descriptor).st_size
+            return self._descriptor, self._disk.status(self._descriptor)
         except OSError:
             self.close()
             raise
@@ -93,6 +111,7 @@ class LineFile:
         return descriptor
 
     def _take_over(self, descriptor: int) -> None:
+        self._cut_off_failed(descriptor)
         status = self._disk.status(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "not a regular file")
@@ -125,12 +144,19 @@ class LineFile:
         while rest:
             rest = rest[self._disk.write(descriptor, rest) :]
 
-    def _roll_back(self, descriptor: int, size: int, tried: int) -> None:
-        """Cut off what a failed batch left, unless the file has grown by more than that batch."""
-        with suppress(OSError):
-            if self._disk.status(descriptor).st_size <= size + tried:
-                self._disk.truncate(descriptor, size)
-        self.close()
+    def _cut_off_failed(self, descriptor: int) -> None:
+        """Cut off what a failed batch left, unless this is another file or somebody else wrote to it."""
+        failed = self._failed
+        if failed is None:
+            return
+        status = self._disk.status(descriptor)
+        if _identity(status) == failed.file and failed.start < status.st_size <= failed.end:
+            self._disk.truncate(descriptor, failed.start)
+        self._failed = None
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 def is_torn(last: bytes) -> bool:
