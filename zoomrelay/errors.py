@@ -72,6 +72,45 @@ class TokenRefused(TokenError):
     """Zoom refused our credentials. Trying again soon will not help; somebody must act."""
 
 
+class DialError(ZoomrelayError):
+    """A WebSocket could not be opened. Its words hold no URL, since that holds the token."""
+
+    retryable = True
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        stage: str,
+        cure: str = "",
+        status: int | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.stage = stage
+        """How far it came: url, dns, tcp, proxy, tls, upgrade or timeout."""
+        self.cure = cure
+        self.status = status
+        """HTTP status of a refused upgrade."""
+        self.retry_after = retry_after
+        """Seconds that the other side asked us to wait."""
+
+
+class ConnectionEnded(ZoomrelayError):
+    """An open WebSocket came to its end."""
+
+    retryable = True
+
+    def __init__(self, cause: str, *, code: int | None = None, reason: str = "", clean: bool = False) -> None:
+        super().__init__(f"{cause}{f' {code}' if code else ''}{f' {reason}' if reason else ''}")
+        self.cause = cause
+        """closed, reset, oversize or protocol."""
+        self.code = code
+        self.reason = reason
+        self.clean = clean
+        """The other side sent a close frame."""
+
+
 # --- sinks ------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,75 @@
+"""A consumer that checks Zoom's signature on the way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import structlog
+
+from zoomrelay.session.messages import Header, read_header
+from zoomrelay.session.ports import FrameConsumer
+from zoomrelay.session.signature import verify
+from zoomrelay.telemetry.metrics import Metrics
+
+log = structlog.get_logger()
+
+QUIET_SECONDS = 60.0
+
+
+class CheckedConsumer:
+    """Hands events on to another consumer. Those whose signature does not fit go there as unreadable if
+    `enforce`, else like the others; either way they are counted, and said at most once a minute."""
+
+    def __init__(
+        self, inner: FrameConsumer, source: str, secret_token: bytes, metrics: Metrics, *, enforce: bool
+    ) -> None:
+        self._inner = inner
+        self._source = source
+        self._secret_token = secret_token
+        self._metrics = metrics
+        self._enforce = enforce
+        self._results: Counter[str] = Counter()
+        self._untold: Counter[str] = Counter()
+        self._told: float | None = None
+
+    def event(self, subscription: str, content: bytes, header: Header, verbatim: bool) -> None:
+        result = verify(self._secret_token, read_header(header), content)
+        self._results[result] += 1
+        if result != "valid" and self._enforce:
+            self._inner.unreadable(subscription, content, "signature")
+        else:
+            self._inner.event(subscription, content, header, verbatim)
+
+    def unreadable(self, subscription: str, raw: bytes, reason: str) -> None:
+        self._inner.unreadable(subscription, raw, reason)
+
+    @property
+    def full(self) -> bool:
+        return self._inner.full
+
+    async def room(self) -> None:
+        await self._inner.room()
+
+    def publish(self) -> None:
+        """Add up what was counted; called about once a second."""
+        for result, count in self._results.items():
+            self._metrics.signatures.labels(self._source, result).inc(count)
+            if result != "valid":
+                self._untold[result] += count
+        self._results.clear()
+        self._tell(asyncio.get_running_loop().time())
+
+    def _tell(self, now: float) -> None:
+        if not self._untold or (self._told is not None and now - self._told < QUIET_SECONDS):
+            return
+        log.warning(
+            "session.signatures_do_not_fit",
+            source=self._source,
+            invalid=self._untold["invalid"],
+            missing=self._untold["missing"],
+            enforced=self._enforce,
+            cure="check secret_token against the Secret Token on the app's Feature page",
+        )
+        self._untold.clear()
+        self._told = now

@@ -1,0 +1,209 @@
+"""One open connection: the loop that receives, and the pulse beside it that no load delays."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
+import structlog
+
+from zoomrelay.clock import Clock
+from zoomrelay.errors import ConnectionEnded
+from zoomrelay.session.endings import Cause, Ending, connection_ended
+from zoomrelay.session.figures import PathFigures
+from zoomrelay.session.messages import (
+    Accepted,
+    EventFrame,
+    HeartbeatReply,
+    Message,
+    Refusal,
+    Unknown,
+    Unreadable,
+    parse,
+)
+from zoomrelay.session.ports import Connection, FrameConsumer
+from zoomrelay.session.protocol import HEARTBEAT, SendHeartbeat, SessionProtocol, State
+
+log = structlog.get_logger()
+
+SEND_TIMEOUT_SECONDS = 10.0
+_KINDS: dict[type[Message], str] = {
+    Accepted: "build_connection",
+    HeartbeatReply: "heartbeat",
+    Refusal: "refusal",
+    Unknown: "unknown",
+    Unreadable: "unreadable",
+}
+_MAX_UNKNOWN_MODULES = 20
+
+
+class Link:
+    """Serves one connection to its end."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        subscription: str,
+        consumer: FrameConsumer,
+        protocol: SessionProtocol,
+        clock: Clock,
+        figures: PathFigures,
+        *,
+        on_accepted: Callable[[], None],
+        on_second: Callable[[float], None],
+    ) -> None:
+        """`on_accepted` is called once, `on_second` about every second with the wall time of the last
+        byte received."""
+        self._connection = connection
+        self._subscription = subscription
+        self._consumer = consumer
+        self._protocol = protocol
+        self._clock = clock
+        self._figures = figures
+        self._on_accepted = on_accepted
+        self._on_second = on_second
+        self._ending: Ending | None = None
+        self._accepted = asyncio.Event()
+        self._unknown: set[str] = set()
+        self.last_frame_wall = clock.wall()
+
+    async def run(self) -> Ending:
+        """Until the connection ends, for whatever reason; everything received was handed over then."""
+        self._protocol.opened(self._now())
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                pulse = tasks.create_task(self._pulse(), name=f"session.pulse:{self._subscription}")
+                ended = await self._receive()
+                pulse.cancel()
+        finally:
+            self._connection.abort()
+            self._protocol.closed()
+        ending = replace(self._ending, clean=ended.clean) if self._ending is not None else ended
+        if ending.cause is not Cause.SUSPENDED:
+            self._stamp()
+        self._publish()
+        return ending
+
+    async def close(self) -> None:
+        """End it in order: a close frame out, what still comes taken in."""
+        self._ending = self._ending or Ending(Cause.STOPPED)
+        await self._connection.close()
+
+    # --- receiving ----------------------------------------------------------------------------------
+
+    async def _receive(self) -> Ending:
+        # The hot path: for an event nothing happens here but parsing and handing over.
+        receive, consumer, protocol, figures = (
+            self._connection.receive,
+            self._consumer,
+            self._protocol,
+            self._figures,
+        )
+        hand_over, subscription = consumer.event, self._subscription
+        try:
+            while True:
+                message = parse(await receive())
+                if type(message) is EventFrame:
+                    if protocol.state is not State.RECEIVING:
+                        await self._consider(message)
+                    figures.events += 1
+                    hand_over(subscription, message.content, message.header, message.verbatim)
+                else:
+                    await self._control(message)
+                if consumer.full:
+                    await self._wait_for_room()
+        except ConnectionEnded as error:
+            return connection_ended(error)
+
+    async def _control(self, message: Message) -> None:
+        self._figures.others[_KINDS[type(message)]] += 1
+        if isinstance(message, Unreadable):
+            self._consumer.unreadable(self._subscription, message.raw, message.reason)
+        elif isinstance(message, Unknown):
+            self._note_unknown(message.module)
+        await self._consider(message)
+
+    async def _consider(self, message: Message) -> None:
+        """Let the protocol look at it, and do what it says."""
+        before = self._protocol.accepted
+        ending = self._protocol.received(message, self._now())
+        if self._protocol.accepted and not before:
+            self._stamp()
+            self._on_accepted()
+            self._accepted.set()
+        if ending is not None and self._ending is None:
+            self._ending = ending
+            await self._connection.close()
+
+    def _note_unknown(self, module: str) -> None:
+        if module not in self._unknown and len(self._unknown) < _MAX_UNKNOWN_MODULES:
+            self._unknown.add(module)
+            log.info("session.unknown_module", subscription=self._subscription, module=module)
+
+    async def _wait_for_room(self) -> None:
+        self._protocol.paused()
+        try:
+            await self._consumer.room()
+        finally:
+            self._protocol.resumed(self._now())
+
+    # --- the pulse ----------------------------------------------------------------------------------
+
+    async def _pulse(self) -> None:
+        while self._ending is None:
+            now = self._now()
+            command = self._protocol.tick(now, self._clock.elapsed(), self._connection.last_received)
+            if isinstance(command, SendHeartbeat):
+                await self._send_heartbeat()
+            elif command is not None:
+                await self._give_up(command)
+                return
+            self._second()
+            await self._sleep(self._protocol.due_seconds(now, self._connection.last_received))
+
+    async def _give_up(self, ending: Ending) -> None:
+        self._ending = ending
+        if ending.cause is Cause.NOT_ACCEPTED:
+            await self._connection.close()
+        else:
+            # Nobody is there to shake hands with.
+            self._connection.abort()
+
+    async def _send_heartbeat(self) -> None:
+        try:
+            async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
+                await self._connection.send_text(HEARTBEAT)
+        except ConnectionEnded:
+            pass  # whoever receives is told the same
+        except TimeoutError:
+            await self._give_up(Ending(Cause.SILENT, "a heartbeat could not be sent"))
+
+    def _second(self) -> None:
+        self._stamp()
+        self._publish()
+        self._on_second(self.last_frame_wall)
+
+    async def _sleep(self, due_seconds: float) -> None:
+        """Until then; once accepted, at once for the first heartbeat."""
+        if self._protocol.accepted:
+            await asyncio.sleep(due_seconds)
+            return
+        try:
+            async with asyncio.timeout(due_seconds):
+                await self._accepted.wait()
+        except TimeoutError:
+            pass
+
+    # --- small things -------------------------------------------------------------------------------
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def _stamp(self) -> None:
+        self.last_frame_wall = self._clock.wall() - (self._now() - self._connection.last_received)
+
+    def _publish(self) -> None:
+        self._figures.publish(
+            last_frame_wall=self.last_frame_wall, round_trip_seconds=self._protocol.round_trip_seconds
+        )

@@ -1,0 +1,96 @@
+"""What a session needs of others, and who gets what it receives. `zoomrelay.app` joins them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from zoomrelay.auth.token import Token
+from zoomrelay.session.messages import Header
+
+
+class TokenProvider(Protocol):
+    """Where tokens come from (`zoomrelay.auth.manager`)."""
+
+    async def get(self, min_life_seconds: float = 600.0) -> Token:
+        """A token with life left. Raises `TokenUnavailable` or `TokenRefused`, whose `retry_after` is
+        the seconds until another try makes sense."""
+        ...
+
+    def refused(self, token: Token) -> bool:
+        """A socket refused it. True: get another and try again at once; False: wait for minutes."""
+        ...
+
+    def accepted(self, token: Token) -> None:
+        """A socket accepted it."""
+        ...
+
+
+class FrameConsumer(Protocol):
+    """Takes what is received (`zoomrelay.intake`). Nothing here may wait but `room`."""
+
+    def event(self, subscription: str, content: bytes, header: Header, verbatim: bool) -> None:
+        """One event, in order of arrival. Called for every event: must be fast."""
+        ...
+
+    def unreadable(self, subscription: str, raw: bytes, reason: str) -> None:
+        """A frame in which no event could be read."""
+        ...
+
+    @property
+    def full(self) -> bool:
+        """Nothing more should be handed over before `room` returned."""
+        ...
+
+    async def room(self) -> None:
+        """Return when there is room again."""
+        ...
+
+
+class PathListener(Protocol):
+    """Hears when one subscription is listened to (`zoomrelay.intake.ledger`). Walls are seconds since
+    the epoch."""
+
+    def accepted(self, wall: float) -> None:
+        """From now on events can come."""
+        ...
+
+    def lost(self, cause: str, detail: str, *, clean: bool, last_frame_wall: float) -> None:
+        """Once after each `accepted`: the socket ended. `clean`: with a proper close frame, so nothing
+        that was sent before it is lost; else everything since `last_frame_wall` may be."""
+        ...
+
+    def alive(self, last_frame_wall: float) -> None:
+        """About every second while accepted."""
+        ...
+
+
+class Connection(Protocol):
+    """An open WebSocket."""
+
+    @property
+    def last_received(self) -> float:
+        """Loop time at which the last byte of any kind came."""
+        ...
+
+    async def receive(self) -> bytes:
+        """The next message's payload, text or binary, whole. After the end it first returns what had
+        been received, then raises `ConnectionEnded`. Cancelling loses nothing."""
+        ...
+
+    async def send_text(self, text: str) -> None:
+        """Raises `ConnectionEnded`."""
+        ...
+
+    async def close(self) -> None:
+        """The closing handshake: send a close frame, wait (briefly) for the other side's. Whoever
+        receives goes on until the end. Never raises."""
+        ...
+
+    def abort(self) -> None:
+        """Drop it at once."""
+        ...
+
+
+Dial = Callable[[str], Awaitable[Connection]]
+"""Opens the WebSocket at a URL. Raises `DialError`."""

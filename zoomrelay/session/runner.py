@@ -1,0 +1,244 @@
+"""Keeps one subscription's socket open, for ever."""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+
+import structlog
+
+from zoomrelay.auth.token import Token
+from zoomrelay.clock import Clock
+from zoomrelay.config.models import SourceConfig
+from zoomrelay.errors import DialError, TokenError
+from zoomrelay.session.address import build_url, subscription_id
+from zoomrelay.session.checked import CheckedConsumer
+from zoomrelay.session.endings import Cause, Ending, dial_failed, no_token
+from zoomrelay.session.figures import PathFigures
+from zoomrelay.session.link import Link
+from zoomrelay.session.ports import Connection, Dial, FrameConsumer, PathListener, TokenProvider
+from zoomrelay.session.protocol import SessionProtocol, State
+from zoomrelay.session.reconnect import Reconnect
+from zoomrelay.session.transport import Dialler
+from zoomrelay.telemetry.metrics import Metrics
+
+log = structlog.get_logger()
+
+MIN_TOKEN_LIFE_SECONDS = 600.0
+"""Life that a token must have left for a new connection; whether a socket outlives its token is unknown."""
+
+
+class SessionRunner:
+    """Token, socket, acceptance, events; and from every end back to the beginning.
+
+    Reconnects when a socket ends, never on a timer. The attributes below may be read at any time.
+    """
+
+    def __init__(
+        self,
+        source: SourceConfig,
+        subscription: str,
+        tokens: TokenProvider,
+        consumer: FrameConsumer,
+        listener: PathListener,
+        clock: Clock,
+        random: Random,
+        metrics: Metrics,
+        *,
+        dial: Dial | None = None,
+    ) -> None:
+        """`subscription` as configured: an id or a pasted URL."""
+        self.subscription = subscription_id(subscription)
+        self.accepted_since: float | None = None
+        """Wall time."""
+        self.last_error = ""
+        """Why the last connection or attempt ended, in words without secrets."""
+        self.cure = ""
+        self.attempt = 0
+        """Attempts since the last acceptance, the one under way included."""
+        self.next_attempt_at: float | None = None
+        """Wall time, while waiting for it."""
+        self._source = source
+        self._address = subscription
+        self._tokens = tokens
+        self._consumer = _checked(source, consumer, metrics)
+        self._listener = listener
+        self._clock = clock
+        self._dial = dial or Dialler(source).dial
+        self._reconnect = Reconnect(random)
+        self._figures = PathFigures(metrics, source.name, self.subscription)
+        self._log = log.bind(source=source.name, subscription=self.subscription)
+        self._link: Link | None = None
+        self._protocol = self._fresh_protocol()
+        self._protocol.closed()
+        self._accepted_at: float | None = None
+        self._told: tuple[str, str, bool] | None = None
+        self._stopping = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._opening: asyncio.Timeout | None = None
+
+    @property
+    def state(self) -> State:
+        return self._protocol.state
+
+    async def run(self) -> None:
+        """Until `stop` is called or it is cancelled."""
+        self._idle.clear()
+        try:
+            while not self._stopping.is_set():
+                await self._wait(await self._attempt())
+        finally:
+            self._idle.set()
+
+    async def stop(self) -> None:
+        """Close in order: what Zoom sent before it saw our close frame is handed over. Returns when
+        `run` has ended."""
+        self._stopping.set()
+        if self._opening is not None:
+            self._opening.reschedule(asyncio.get_running_loop().time())
+        if self._link is not None:
+            await self._link.close()
+        await self._idle.wait()
+
+    # --- one attempt --------------------------------------------------------------------------------
+
+    async def _attempt(self) -> float:
+        """From the token to the end of its socket; the seconds to wait after it."""
+        self.attempt += 1
+        self.next_attempt_at = None
+        self._protocol = self._fresh_protocol()
+        token: Token | None = None
+        try:
+            # A scope without a limit of its own: `stop` ends it.
+            async with asyncio.timeout(None) as self._opening:
+                token = await self._tokens.get(MIN_TOKEN_LIFE_SECONDS)
+                connection = await self._dial(build_url(self._source.ws_url, self._address, token.value))
+            self._opening = None
+            ending = await self._serve(connection, token)
+        except TokenError as error:
+            ending = no_token(error)
+        except DialError as error:
+            ending = dial_failed(error)
+        except TimeoutError:
+            ending = Ending(Cause.STOPPED)
+        except asyncio.CancelledError:
+            self._ended(token, Ending(Cause.STOPPED, "cancelled"))
+            raise
+        finally:
+            self._opening = None
+        return self._ended(token, ending)
+
+    async def _serve(self, connection: Connection, token: Token) -> Ending:
+        self._link = Link(
+            connection,
+            self.subscription,
+            self._consumer,
+            self._protocol,
+            self._clock,
+            self._figures,
+            on_accepted=lambda: self._on_accepted(token),
+            on_second=self._on_second,
+        )
+        return await self._link.run()
+
+    async def _wait(self, delay_seconds: float) -> None:
+        """Until the next attempt is due, or `stop`."""
+        if delay_seconds > 0 and not self._stopping.is_set():
+            self.next_attempt_at = self._clock.wall() + delay_seconds
+        try:
+            async with asyncio.timeout(delay_seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            pass
+
+    # --- what is told to others ---------------------------------------------------------------------
+
+    def _on_accepted(self, token: Token) -> None:
+        self.accepted_since = self._clock.wall()
+        self._accepted_at = asyncio.get_running_loop().time()
+        self._tokens.accepted(token)
+        self._figures.accepted()
+        self._listener.accepted(self.accepted_since)
+        self._log.info("session.accepted", attempts=self.attempt, grant=token.grant)
+        self.attempt = 0
+        self.cure = ""
+        self._told = None
+
+    def _on_second(self, last_frame_wall: float) -> None:
+        if self._protocol.accepted:
+            self._listener.alive(last_frame_wall)
+        if isinstance(self._consumer, CheckedConsumer):
+            self._consumer.publish()
+
+    def _ended(self, token: Token | None, ending: Ending) -> float:
+        """Tell everybody about the end of an attempt; the seconds to wait after it."""
+        self._protocol.closed()
+        link, self._link = self._link, None
+        accepted_seconds = self._accepted_seconds()
+        self.accepted_since = self._accepted_at = None
+        if ending.cause is Cause.STOPPED and accepted_seconds is None:
+            return 0.0
+        self.last_error, self.cure = f"{ending.cause}: {ending.detail}", ending.cure
+        token_left = ending.cause is Cause.REFUSED_TOKEN and token is not None and self._tokens.refused(token)
+        slow = self._reconnect.slow(ending, token_left=token_left)
+        delay_seconds = self._reconnect.delay_seconds(
+            ending, accepted_seconds=accepted_seconds, token_left=token_left
+        )
+        if link is not None and accepted_seconds is not None:
+            self._say_closed(ending, link.last_frame_wall, accepted_seconds)
+        else:
+            self._figures.attempted(ending.cause)
+        if accepted_seconds is None or slow:
+            self._say_failed(ending, delay_seconds, slow=slow)
+        return delay_seconds
+
+    def _say_closed(self, ending: Ending, last_frame_wall: float, accepted_seconds: float) -> None:
+        self._figures.closed(ending.cause)
+        self._listener.lost(ending.cause, ending.detail, clean=ending.clean, last_frame_wall=last_frame_wall)
+        say = self._log.info if ending.cause is Cause.STOPPED else self._log.warning
+        say(
+            "session.closed",
+            cause=ending.cause.value,
+            detail=ending.detail,
+            cure=ending.cure or None,
+            clean=ending.clean,
+            accepted_seconds=round(accepted_seconds, 1),
+        )
+
+    def _say_failed(self, ending: Ending, delay_seconds: float, *, slow: bool) -> None:
+        """Loud for what needs somebody; the same twice in a row is told once."""
+        now = (ending.cause.value, ending.detail, slow)
+        told, self._told = self._told, now
+        say = self._log.debug if now == told else self._log.error if slow else self._log.warning
+        say(
+            "session.attempt_failed",
+            cause=ending.cause.value,
+            detail=ending.detail,
+            cure=ending.cure or None,
+            attempt=self.attempt,
+            retry_seconds=round(delay_seconds, 1),
+        )
+
+    # --- small things -------------------------------------------------------------------------------
+
+    def _accepted_seconds(self) -> float | None:
+        if self._accepted_at is None:
+            return None
+        return asyncio.get_running_loop().time() - self._accepted_at
+
+    def _fresh_protocol(self) -> SessionProtocol:
+        return SessionProtocol(
+            heartbeat_seconds=self._source.heartbeat_seconds,
+            dead_after_seconds=self._source.dead_after_seconds,
+        )
+
+
+def _checked(source: SourceConfig, consumer: FrameConsumer, metrics: Metrics) -> FrameConsumer:
+    """The consumer, behind a check of signatures where one is configured."""
+    if source.secret_token is None or source.verify_signature == "off":
+        return consumer
+    secret = source.secret_token.get_secret_value().encode()
+    return CheckedConsumer(
+        consumer, source.name, secret, metrics, enforce=source.verify_signature == "enforce"
+    )

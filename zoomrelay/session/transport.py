@@ -1,0 +1,184 @@
+"""The WebSocket itself. The only room of the relay that knows the `websockets` library."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import socket
+import ssl
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidHandshake,
+    InvalidProxy,
+    InvalidStatus,
+    InvalidURI,
+    ProxyError,
+)
+from websockets.frames import CloseCode
+
+from zoomrelay import __version__
+from zoomrelay.config.models import SourceConfig
+from zoomrelay.errors import ConnectionEnded, DialError
+
+OPEN_TIMEOUT_SECONDS = 15.0
+"""From the look-up of the name to the end of the upgrade."""
+CLOSE_TIMEOUT_SECONDS = 2.0
+"""For the other side's close frame; short, for a stop waits for it."""
+MAX_QUEUE = (1024, 256)
+"""Frames received and not yet read, at which the socket is paused and resumed. Roomy, because pausing
+costs system calls and one read of the socket brings hundreds of small frames; a paused socket stamps no
+`last_received`, which the session allows for."""
+
+_USER_AGENT = f"zoomrelay/{__version__}"
+
+# Outside the tree of loggers: at DEBUG the library prints the request's URL, which holds the token.
+_SILENT = logging.Logger("websockets", level=logging.CRITICAL + 1)
+
+
+class StampedConnection(ClientConnection):
+    """`zoomrelay.session.ports.Connection`, over the library's connection."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.last_received = self.loop.time()
+
+    def data_received(self, data: bytes) -> None:
+        self.last_received = self.loop.time()
+        super().data_received(data)
+
+    async def receive(self) -> bytes:
+        try:
+            return await self.recv(decode=False)
+        except ConnectionClosed as error:
+            raise _ended(error) from error
+
+    async def send_text(self, text: str) -> None:
+        try:
+            await self.send(text)
+        except ConnectionClosed as error:
+            raise _ended(error) from error
+
+    def abort(self) -> None:
+        self.transport.abort()
+
+
+class Dialler:
+    """Opens WebSockets with one source's proxy, certificates and limits."""
+
+    def __init__(self, source: SourceConfig, *, open_timeout_seconds: float = OPEN_TIMEOUT_SECONDS) -> None:
+        self._source = source
+        self._open_timeout_seconds = open_timeout_seconds
+
+    async def dial(self, url: str) -> StampedConnection:
+        """Raises `DialError`."""
+        try:
+            connection = await _ConnectWithoutRedirects(url, **self._options(url))
+        except InvalidURI:
+            # Without its cause, which quotes the URL.
+            raise DialError("the WebSocket's address is no ws:// or wss:// URL", stage="url") from None
+        except _FOREIGN as error:
+            raise _dial_error(error) from error
+        assert isinstance(connection, StampedConnection)
+        return connection
+
+    def _options(self, url: str) -> dict[str, Any]:
+        options: dict[str, Any] = {
+            "create_connection": StampedConnection,
+            "user_agent_header": _USER_AGENT,
+            "proxy": self._source.proxy or True,
+            "open_timeout": self._open_timeout_seconds,
+            "close_timeout": CLOSE_TIMEOUT_SECONDS,
+            # Zoom's keepalive is a JSON heartbeat; whether it answers pings nobody has documented.
+            "ping_interval": None,
+            "max_size": self._source.max_message_bytes,
+            "max_queue": MAX_QUEUE,
+            "logger": _SILENT,
+        }
+        if url.startswith("wss:"):
+            options["ssl"] = self._tls
+        if self._source.proxy.startswith("https:"):
+            options["proxy_ssl"] = self._tls
+        return options
+
+    @functools.cached_property
+    def _tls(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=self._source.ca_file)
+
+
+class _ConnectWithoutRedirects(connect):
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        # A redirect would take the token in the query to wherever it says.
+        return exc
+
+
+_FOREIGN = (InvalidHandshake, InvalidProxy, ConnectionClosed, OSError, EOFError, ImportError, ValueError)
+"""What the library and the loop raise while a connection is opened. TimeoutError and ssl.SSLError are
+OSErrors; ImportError says that a SOCKS proxy needs another library."""
+
+
+def _dial_error(error: Exception) -> DialError:
+    match error:
+        case TimeoutError():
+            return DialError("no answer in time", stage="timeout", cure=_REACH)
+        case InvalidStatus():
+            return _upgrade_refused(error)
+        case ProxyError() | InvalidProxy() | ImportError():
+            return DialError(
+                f"the proxy refused or cannot be used ({type(error).__name__})",
+                stage="proxy",
+                cure="check proxy, HTTPS_PROXY and NO_PROXY; HTTP proxies are supported",
+            )
+        case ssl.SSLError():
+            words = getattr(error, "verify_message", "") or error.reason or "handshake failed"
+            return DialError(f"TLS: {words}", stage="tls", cure=_TLS)
+        case socket.gaierror():
+            return DialError(f"the name was not found ({error.strerror})", stage="dns", cure=_REACH)
+        case FileNotFoundError() | PermissionError():
+            return DialError("ca_file cannot be read", stage="tls", cure="check ca_file")
+        case OSError():
+            return DialError(
+                f"no connection ({error.strerror or type(error).__name__})", stage="tcp", cure=_REACH
+            )
+        case _:
+            return DialError(f"no WebSocket there ({type(error).__name__})", stage="upgrade", cure=_UPGRADE)
+
+
+_REACH = "check that this machine may reach the host on TCP port 443, or set proxy"
+_TLS = "if a proxy opens TLS on the way, set ca_file to its certificate"
+_UPGRADE = "check ws_url, and whether a proxy on the way lets WebSockets pass"
+_NOT_FOUND = (
+    "check the subscription's id: copy it anew from the app's event subscription page, which must be of type"
+    " WebSocket"
+)
+
+
+def _upgrade_refused(error: InvalidStatus) -> DialError:
+    status = error.response.status_code
+    return DialError(
+        f"the upgrade was answered with HTTP {status}",
+        stage="upgrade",
+        cure=_NOT_FOUND if status in (400, 404) else _UPGRADE,
+        status=status,
+        retry_after=_seconds(error.response.headers.get("Retry-After")),
+    )
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    return float(retry_after) if retry_after is not None and retry_after.strip().isdecimal() else None
+
+
+def _ended(error: ConnectionClosed) -> ConnectionEnded:
+    ours, theirs = error.sent, error.rcvd
+    if ours is not None and not error.rcvd_then_sent and ours.code == CloseCode.MESSAGE_TOO_BIG:
+        return ConnectionEnded("oversize", code=ours.code, reason=ours.reason)
+    if ours is not None and not error.rcvd_then_sent and ours.code in _PROTOCOL_CODES:
+        return ConnectionEnded("protocol", code=ours.code, reason=ours.reason)
+    if theirs is not None:
+        return ConnectionEnded("closed", code=theirs.code, reason=theirs.reason, clean=True)
+    return ConnectionEnded("reset")
+
+
+_PROTOCOL_CODES = (CloseCode.PROTOCOL_ERROR, CloseCode.INVALID_DATA, CloseCode.UNSUPPORTED_DATA)
