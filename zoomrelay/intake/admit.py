@@ -1,0 +1,170 @@
+"""From frames to held events: identity, then the gate, then one commit for whatever has gathered."""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+
+import structlog
+
+from zoomrelay.backoff import full_jitter
+from zoomrelay.clock import Clock
+from zoomrelay.errors import SpoolError
+from zoomrelay.event import Event
+from zoomrelay.intake.gate import Batch, Gate
+from zoomrelay.intake.identity import Identifier, Unidentifiable
+from zoomrelay.spool.base import Quarantined, Spool
+from zoomrelay.telemetry.metrics import Metrics
+
+log = structlog.get_logger()
+
+MAX_EVENTS = 20_000
+MAX_BYTES = 32 * 1024 * 1024
+"""Bounds of what is received and not yet durable."""
+
+
+class Intake:
+    """Admits the frames of every source and commits them. `run` is the committing service."""
+
+    def __init__(
+        self,
+        spool: Spool,
+        clock: Clock,
+        random: Random,
+        metrics: Metrics,
+        *,
+        max_events: int = MAX_EVENTS,
+        max_bytes: int = MAX_BYTES,
+    ) -> None:
+        self._spool = spool
+        self._clock = clock
+        self._random = random
+        self._metrics = metrics
+        self._gate = Gate(max_events, max_bytes)
+        self._arrived = asyncio.Event()
+        self._emptied = asyncio.Event()
+        self._committing: Batch | None = None
+        self._stopping = False
+        metrics.intake_events.set_function(lambda: self._gate.events)
+        metrics.intake_bytes.set_function(lambda: self._gate.bytes)
+
+    def source(self, name: str) -> SourceIntake:
+        """The door for one source's sessions."""
+        return SourceIntake(self, name)
+
+    # --- receiving (every event comes through here) -------------------------------------------------
+
+    @property
+    def full(self) -> bool:
+        """Readers should call `room` before they go on."""
+        return self._gate.full
+
+    def push(self, event: Event) -> None:
+        self._gate.push(event)
+        self._arrived.set()
+
+    def push_quarantined(self, frame: Quarantined) -> None:
+        self._gate.push_quarantined(frame)
+        self._arrived.set()
+
+    def now_ms(self) -> int:
+        return int(self._clock.wall() * 1000)
+
+    async def room(self) -> None:
+        """Return when there is room again; the time spent is counted."""
+        start = self._clock.elapsed()
+        while self._gate.full:
+            self._emptied.clear()
+            await self._emptied.wait()
+        self._metrics.intake_paused.inc(self._clock.elapsed() - start)
+
+    def held_until_ms(self, last_frame_ms: int) -> int:
+        """Everything received up to this wall time is durable: the last frame's time, or that of the
+        oldest event which is not."""
+        oldest = self._gate.oldest_ms()
+        if self._committing is not None and self._committing.events:
+            oldest = self._committing.events[0].received_ms
+        return last_frame_ms if oldest is None else min(last_frame_ms, oldest)
+
+    # --- committing ---------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Commit what gathers, until `stop` was called and nothing is left. Tries until it succeeds: the
+        readers wait meanwhile."""
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            while batch := self._gate.take():
+                self._committing = batch
+                await self._hold(batch)
+                self._committing = None
+                self._gate.done(batch)
+                self._emptied.set()
+            if self._stopping:
+                return
+
+    def stop(self) -> None:
+        """No more will come: `run` returns after the last commit."""
+        self._stopping = True
+        self._arrived.set()
+
+    async def _hold(self, batch: Batch) -> None:
+        attempt = 0
+        while True:
+            try:
+                await self._spool.append(batch.events, batch.quarantined)
+                break
+            except SpoolError as error:
+                attempt += 1
+                if attempt == 1:
+                    log.error("intake.spool_unavailable", error=str(error), events=len(batch.events))
+            await asyncio.sleep(full_jitter(attempt, base=0.5, cap=5, random=self._random))
+        if attempt:
+            log.info("intake.spool_available", attempts=attempt + 1)
+        if batch.events:
+            age_ms = self.now_ms() - batch.events[0].received_ms
+            self._metrics.received_to_durable.observe(max(0, age_ms) / 1000)
+
+
+class SourceIntake:
+    """What a session of one source talks to: a `FrameConsumer`."""
+
+    def __init__(self, intake: Intake, source: str) -> None:
+        self._intake = intake
+        self._source = source
+        self._read = Identifier(source).read
+        self._push = intake.push
+        self._now_ms = intake.now_ms
+
+    @property
+    def full(self) -> bool:
+        return self._intake.full
+
+    async def room(self) -> None:
+        await self._intake.room()
+
+    def event(self, subscription: str, content: bytes, header: object, verbatim: bool) -> None:
+        """Admit one event; what cannot be read is kept as a dead letter of the source."""
+        del header, verbatim
+        try:
+            reading = self._read(content)
+        except Unidentifiable as error:
+            self.unreadable(subscription, content, str(error))
+            return
+        self._push(
+            Event(
+                reading.digest,
+                self._source,
+                subscription,
+                reading.name,
+                reading.event_ts,
+                reading.key,
+                self._now_ms(),
+                content,
+            )
+        )
+
+    def unreadable(self, subscription: str, raw: bytes, reason: str) -> None:
+        """Keep a frame in which no event could be read."""
+        frame = Quarantined(self._source, subscription, self._now_ms(), raw, reason)
+        self._intake.push_quarantined(frame)

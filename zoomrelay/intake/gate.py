@@ -1,0 +1,75 @@
+"""The bounded waiting room between the sockets and the spool. Pure."""
+
+from __future__ import annotations
+
+from zoomrelay.event import Event
+from zoomrelay.spool.base import Quarantined
+
+
+class Batch:
+    """What gathered since the last commit."""
+
+    __slots__ = ("events", "quarantined", "size")
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.quarantined: list[Quarantined] = []
+        self.size = 0
+        """Bytes of content."""
+
+    def __bool__(self) -> bool:
+        return bool(self.events or self.quarantined)
+
+
+class Gate:
+    """Counts events and bytes that were received and are not yet durable, and says when to stop reading.
+
+    `full` is advice to the readers: what was read already is always let in, so nothing is ever dropped
+    here. Space counts as free only once a batch is durable.
+    """
+
+    def __init__(self, max_events: int, max_bytes: int) -> None:
+        self._max_events = max_events
+        self._max_bytes = max_bytes
+        self._gathering = Batch()
+        self.events = 0
+        self.bytes = 0
+        self.full = False
+
+    def push(self, event: Event) -> None:
+        """Let an event in. Called for every event."""
+        gathering = self._gathering
+        gathering.events.append(event)
+        size = len(event.content)
+        gathering.size += size
+        self.events += 1
+        self.bytes += size
+        if self.events >= self._max_events or self.bytes >= self._max_bytes:
+            self.full = True
+
+    def push_quarantined(self, frame: Quarantined) -> None:
+        """Let an unreadable frame in."""
+        self._gathering.quarantined.append(frame)
+        self._gathering.size += len(frame.raw)
+        self.events += 1
+        self.bytes += len(frame.raw)
+        self._judge()
+
+    def take(self) -> Batch:
+        """Everything that has gathered; it counts until `done`."""
+        taken, self._gathering = self._gathering, Batch()
+        return taken
+
+    def done(self, batch: Batch) -> None:
+        """The batch is durable."""
+        self.events -= len(batch.events) + len(batch.quarantined)
+        self.bytes -= batch.size
+        self._judge()
+
+    def oldest_ms(self) -> int | None:
+        """`received_ms` of the oldest event that has gathered and was not taken."""
+        events = self._gathering.events
+        return events[0].received_ms if events else None
+
+    def _judge(self) -> None:
+        self.full = self.events >= self._max_events or self.bytes >= self._max_bytes
