@@ -77,6 +77,8 @@ class Faults(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     def change(self, changes: Mapping[str, Any], *, strict: bool = True) -> None:
         """Apply all of `changes`, or raise `ValueError` and change nothing. Where it is not `strict`,
         numbers and truths may be given as text."""
+        if unknown := sorted(changes.keys() - set(self.__struct_fields__)):
+            raise ValueError(f"no such fault: {', '.join(unknown)}")
         try:
             changed = msgspec.convert(msgspec.structs.asdict(self) | dict(changes), Faults, strict=strict)
         except msgspec.ValidationError as error:

@@ -40,5 +40,5 @@ def _profile(person: Person) -> dict[str, object]:
         "language": "nl-NL",
         "dept": "Department 1",
         "account_number": person.number,
-        "pic_url": f"https://zoom.example.com/p/v2/{person.id}/avatar.png",
+        "pic_url": f"https://zoom.example.com/p/v2/{person.id}/avatar",
     }
