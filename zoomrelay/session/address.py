@@ -1,4 +1,4 @@
-"""Subscriptions and the address of their socket. Pure."""
+"""The address of a subscription's socket. Pure."""
 
 from __future__ import annotations
 
@@ -6,18 +6,6 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 _ID = "subscriptionId"
 _TOKEN = "access_token"
-
-
-def subscription_id(subscription: str) -> str:
-    """The id of a subscription given as id or as a pasted wss:// URL; never holds a token."""
-    subscription = subscription.strip()
-    if "://" not in subscription:
-        return subscription
-    parts = urlsplit(subscription)
-    for key, value in parse_qsl(parts.query):
-        if key.lower() == _ID.lower():
-            return value
-    return parts.netloc.rpartition("@")[2] + parts.path
 
 
 def build_url(ws_url: str, subscription: str, token: str) -> str:

@@ -10,8 +10,9 @@ import structlog
 from zoomrelay.auth.token import Token
 from zoomrelay.clock import Clock
 from zoomrelay.config.models import SourceConfig
+from zoomrelay.config.subscriptions import subscription_id
 from zoomrelay.errors import DialError, TokenError
-from zoomrelay.session.address import build_url, subscription_id
+from zoomrelay.session.address import build_url
 from zoomrelay.session.checked import CheckedConsumer
 from zoomrelay.session.endings import Cause, Ending, dial_failed, no_token
 from zoomrelay.session.figures import PathFigures

@@ -1,0 +1,268 @@
+"""A Zoom that follows a script, and the session's neighbours as simple things with behaviour."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from random import Random
+
+from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
+
+from zoomrelay.auth.token import Instant, Token
+from zoomrelay.config.models import SourceConfig
+from zoomrelay.errors import ConnectionEnded, DialError, TokenError
+from zoomrelay.session.messages import Header
+from zoomrelay.session.runner import SessionRunner
+from zoomrelay.telemetry.metrics import Metrics
+
+ACCEPT = b'{"module":"build_connection","success":true,"content":"ok","header":{}}'
+LIVE = b'{"module":"heartbeat","success":true,"content":"live","header":{}}'
+WALL = 1_700_000_000.0
+
+
+def event(number: int = 1, **header: str) -> bytes:
+    return json.dumps({"module": "message", "content": content(number), "header": header}).encode()
+
+
+def content(number: int = 1) -> str:
+    return json.dumps({"event": "meeting.started", "event_ts": number, "payload": {}})
+
+
+def refuse(text: str, module: str = "build_connection") -> bytes:
+    return json.dumps({"module": module, "success": False, "content": text, "header": {}}).encode()
+
+
+class LoopClock:
+    """Wall and elapsed time that follow the (virtual) loop; `sleep` is a suspended machine."""
+
+    def __init__(self) -> None:
+        self._slept = 0.0
+
+    def suspend(self, seconds: float) -> None:
+        self._slept += seconds
+
+    def wall(self) -> float:
+        return WALL + self.elapsed()
+
+    def elapsed(self) -> float:
+        return asyncio.get_running_loop().time() + self._slept
+
+
+class FakeConnection:
+    """Zoom's end is driven by `frame`, `end` and the fields; ours is `Connection`."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.sent: list[tuple[float, str]] = []
+        self.answers_heartbeats = True
+        self.answers_close = True
+        self.stuck = False
+        """Sending blocks."""
+        self.close_frames = 0
+        self.ended: ConnectionEnded | None = None
+        self.last_received = self._now()
+        self._frames: asyncio.Queue[bytes | None] = asyncio.Queue()
+
+    def frame(self, *frames: bytes) -> None:
+        if self.ended is None:
+            self.last_received = self._now()
+            for frame in frames:
+                self._frames.put_nowait(frame)
+
+    def end(self, code: int | None = None, reason: str = "", cause: str = "closed") -> None:
+        if self.ended is None:
+            self.ended = ConnectionEnded(cause, code=code, reason=reason, clean=cause == "closed")
+            self._frames.put_nowait(None)
+
+    async def receive(self) -> bytes:
+        frame = await self._frames.get()
+        if frame is None:
+            self._frames.put_nowait(None)
+            assert self.ended is not None
+            raise self.ended
+        return frame
+
+    async def send_text(self, text: str) -> None:
+        if self.ended is not None:
+            raise self.ended
+        if self.stuck:
+            await asyncio.Event().wait()
+        self.sent.append((self._now(), text))
+        if self.answers_heartbeats:
+            self.frame(LIVE)
+
+    async def close(self) -> None:
+        self.close_frames += 1
+        if not self.answers_close:
+            await asyncio.sleep(2)
+            self.abort()
+        self.end(1000)
+
+    def abort(self) -> None:
+        self.end(cause="reset")
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+
+Script = Callable[[FakeConnection], Awaitable[None]]
+
+
+class FakeZoom:
+    """Serves one script per dial, the last one again and again; a DialError refuses."""
+
+    def __init__(self, *scripts: Script | DialError) -> None:
+        self._scripts = list(scripts)
+        self.connections: list[FakeConnection] = []
+        self.dialled: list[float] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def dial(self, url: str) -> FakeConnection:
+        self.dialled.append(asyncio.get_running_loop().time())
+        script = self._scripts.pop(0) if len(self._scripts) > 1 else self._scripts[0]
+        if isinstance(script, DialError):
+            raise script
+        connection = FakeConnection(url)
+        self.connections.append(connection)
+        self._tasks.add(asyncio.ensure_future(script(connection)))
+        return connection
+
+    @property
+    def waits(self) -> list[float]:
+        """Seconds between dials."""
+        return [later - earlier for earlier, later in zip(self.dialled, self.dialled[1:], strict=False)]
+
+
+async def stays(connection: FakeConnection) -> None:
+    """Accepts, and stays open."""
+    connection.frame(ACCEPT)
+
+
+def closes(
+    after_seconds: float, code: int | None = 1000, reason: str = "Bye", cause: str = "closed"
+) -> Script:
+    async def script(connection: FakeConnection) -> None:
+        connection.frame(ACCEPT)
+        await asyncio.sleep(after_seconds)
+        connection.end(code, reason, cause)
+
+    return script
+
+
+def refuses(text: str, module: str = "build_connection") -> Script:
+    async def script(connection: FakeConnection) -> None:
+        connection.frame(refuse(text, module))
+        await asyncio.sleep(0.05)
+        connection.end(1000, "Bye")
+
+    return script
+
+
+class FakeTokens:
+    """Hands out numbered tokens; a complaint brings the next, as often as `spares` allows."""
+
+    def __init__(self, spares: int = 1) -> None:
+        self.number = 1
+        self.spares = spares
+        self.error: TokenError | None = None
+        self.accepted_values: list[str] = []
+
+    async def get(self, min_life_seconds: float = 600.0) -> Token:
+        await asyncio.sleep(0)
+        if self.error is not None:
+            raise self.error
+        return Token(f"secret-{self.number}", "account_credentials", Instant(0, 0), 3600.0)
+
+    def refused(self, token: Token) -> bool:
+        self.number += 1
+        self.spares -= 1
+        return self.spares >= 0
+
+    def accepted(self, token: Token) -> None:
+        self.accepted_values.append(token.value)
+
+
+class FakeConsumer:
+    """Keeps what it gets; `capacity` events make it full until `drain`."""
+
+    def __init__(self, capacity: int = 1_000_000) -> None:
+        self.events: list[str] = []
+        self.odd: list[tuple[bytes, str]] = []
+        self.capacity = capacity
+        self._room = asyncio.Event()
+
+    def event(self, subscription: str, content: bytes, header: Header, verbatim: bool) -> None:
+        self.events.append(content.decode())
+
+    def unreadable(self, subscription: str, raw: bytes, reason: str) -> None:
+        self.odd.append((raw, reason))
+
+    @property
+    def full(self) -> bool:
+        return len(self.events) >= self.capacity
+
+    async def room(self) -> None:
+        self._room.clear()
+        await self._room.wait()
+
+    def drain(self, more: int) -> None:
+        self.capacity += more
+        self._room.set()
+
+
+class FakeListener:
+    def __init__(self) -> None:
+        self.told: list[tuple[object, ...]] = []
+        self.alive_walls: list[float] = []
+
+    def accepted(self, wall: float) -> None:
+        self.told.append(("accepted", wall - WALL))
+
+    def lost(self, cause: str, detail: str, *, clean: bool, last_frame_wall: float) -> None:
+        self.told.append(("lost", cause, clean, round(last_frame_wall - WALL, 3)))
+
+    def alive(self, last_frame_wall: float) -> None:
+        self.alive_walls.append(last_frame_wall - WALL)
+
+
+class House:
+    """A runner among fakes."""
+
+    def __init__(
+        self, zoom: FakeZoom, *, spares: int = 1, capacity: int = 1_000_000, **source: object
+    ) -> None:
+        self.zoom = zoom
+        self.tokens = FakeTokens(spares)
+        self.consumer = FakeConsumer(capacity)
+        self.listener = FakeListener()
+        self.clock = LoopClock()
+        self.metrics = Metrics(CollectorRegistry())
+        self.runner = SessionRunner(
+            source_config(**source),
+            "sub1",
+            self.tokens,
+            self.consumer,
+            self.listener,
+            self.clock,
+            Random(7),
+            self.metrics,
+            dial=zoom.dial,
+        )
+
+    async def during(self, seconds: float) -> None:
+        """Run it for so long, then stop it in order."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.runner.run())
+            await asyncio.sleep(seconds)
+            await self.runner.stop()
+
+    def sample(self, name: str, **labels: str) -> float | None:
+        return self.metrics.registry.get_sample_value("zoomrelay_" + name, labels)
+
+
+def source_config(**fields: object) -> SourceConfig:
+    return SourceConfig.model_validate(
+        {"name": "main", "account_id": "acc", "client_id": "id", "client_secret": SecretStr("s"), **fields}
+    )
