@@ -22,6 +22,8 @@ from zoomrelay.config.schema import (
     exists,
     field_at,
     is_list,
+    keys,
+    models_at,
     nearest,
     twin,
 )
@@ -124,11 +126,20 @@ def _put(layer: Layer, path: Path, given: Given) -> None:
 
 
 def _unknown_variable(variable: str, path: Path, names: dict[str, set[str]]) -> Problem:
+    meant = _meant(variable, path, names)
+    cure = f"did you mean {meant}?" if meant else "names look like ZOOMRELAY_SOURCES__MAIN__CLIENT_ID"
+    return Problem(f"environment {variable}", "is not a setting", cure)
+
+
+def _meant(variable: str, path: Path, names: dict[str, set[str]]) -> str | None:
+    """The nearest setting of the same table; where there is no such table, the nearest of all."""
+    if len(path) > 1 and (models := models_at(path)):
+        key = nearest(path[-1], [key for model in models for key in keys(model)])
+        return env_name((*path[:-1], key)) if key else None
     guesses = {table: known | ({path[1]} if len(path) == 3 else set()) for table, known in names.items()}
     known = ["CONFIG", *(env_name(path).removeprefix(PREFIX) for path in all_paths(guesses))]
     meant = nearest(variable.removeprefix(PREFIX), known)
-    cure = f"did you mean {PREFIX}{meant}?" if meant else "names look like ZOOMRELAY_SOURCES__MAIN__CLIENT_ID"
-    return Problem(f"environment {variable}", "is not a setting", cure)
+    return f"{PREFIX}{meant}" if meant else None
 
 
 def from_flags(flags: Mapping[str, object], problems: list[Problem]) -> Layer:
@@ -153,16 +164,27 @@ _USUAL = {
 }
 
 
-def from_usual_variables(environ: Mapping[str, str], problems: list[Problem]) -> Layer:
+def from_usual_variables(environ: Mapping[str, str]) -> Layer:
     """The source `zoom` out of the variables that Zoom's own samples use; empty where none is set."""
     layer: Layer = {}
     for key, variable in _USUAL.items():
         path = ("sources", "zoom", key)
         if text := environ.get(variable, ""):
             _put(layer, path, Given(_listed(path, text), f"environment {variable}"))
-    if layer and ("sources", "zoom", "subscriptions") not in layer:
-        problems.append(Problem("sources.zoom.subscriptions", "is missing", "set ZOOM_SUBSCRIPTION_ID"))
     return layer
+
+
+def complete_usual(merged: Layer, problems: list[Problem]) -> Layer:
+    """`merged`, where the usual variables are in use: each that is missed is a problem that names it.
+
+    Only General apps do without an account id, and whoever wants tokens only writes a file.
+    """
+    for key in ("client_id", "client_secret", "subscriptions"):
+        path = ("sources", "zoom", key)
+        if path not in merged:
+            problems.append(Problem(dotted(path), "is missing", f"set {_USUAL[key]}"))
+            merged = merged | {path: Given(_listed(path, "missing"), "")}
+    return merged
 
 
 def merge(layers: list[Layer], problems: list[Problem]) -> Layer:

@@ -72,13 +72,14 @@ def _gather(
     if toml is None:
         raise ConfigError(problems)
     mentioned = layers.names_in([toml, from_environ, from_flags], [])["sources"]
-    if file is None and mentioned <= {"zoom"}:
-        from_environ = layers.from_usual_variables(environ, problems) | from_environ
+    usual = layers.from_usual_variables(environ) if file is None and mentioned <= {"zoom"} else {}
+    from_environ = usual | from_environ
     names = layers.names_in([toml, from_environ, from_flags], problems)
     directories = [Path(d) for d in (environ.get("CREDENTIALS_DIRECTORY"), secrets_directory) if d]
     credentials = files.credentials(names, directories, problems, read)
     given = [_defaults(environ, names), toml, credentials, from_environ, from_flags]
-    return files.resolve_twins(layers.merge(given, problems), problems, read)
+    merged = files.resolve_twins(layers.merge(given, problems), problems, read)
+    return layers.complete_usual(merged, problems) if usual else merged
 
 
 def _read_toml(file: Path | None, problems: list[Problem], read: list[Path]) -> Layer | None:

@@ -65,6 +65,10 @@ FilePath = Annotated[Path, BeforeValidator(_path)]
 OptionalFilePath = Annotated[Path | None, BeforeValidator(_path_or_none)]
 OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_secret_or_none)]
 HttpUrl = Annotated[str, AfterValidator(http_url)]
+# Named here, for inside a class body a field's own name hides a validator of the same name.
+WsUrl = Annotated[str, AfterValidator(ws_url)]
+ProxyUrl = Annotated[str, AfterValidator(proxy_url)]
+Listen = Annotated[str, AfterValidator(listen)]
 
 
 class Settings(BaseModel):
@@ -89,13 +93,13 @@ class SourceConfig(Settings):
     verify_signature: Literal["off", "warn", "enforce"] = "warn"
     """Without a `secret_token` nothing can be verified, and `enforce` is refused."""
     token_url: HttpUrl = "https://zoom.us/oauth/token"
-    ws_url: Annotated[str, AfterValidator(ws_url)] = "wss://ws.zoom.us/ws"
+    ws_url: WsUrl = "wss://ws.zoom.us/ws"
     api_url: HttpUrl = "https://api.zoom.us/v2"
     heartbeat_seconds: Annotated[Seconds, Field(ge=5, le=55)] = 25.0
     dead_after_seconds: Seconds = Field(default_factory=lambda data: 3.0 * data["heartbeat_seconds"])
     """Silence of every kind of frame after which a link is dead; 3 x `heartbeat_seconds` if not given."""
     max_message_bytes: SizeBytes = 16 * 1024**2
-    proxy: Annotated[str, AfterValidator(proxy_url)] = ""
+    proxy: ProxyUrl = ""
     """Empty: HTTPS_PROXY and NO_PROXY decide."""
     ca_file: OptionalFilePath = None
     """None: the system's authorities."""
@@ -165,7 +169,7 @@ SinkConfig = Annotated[StdoutSinkConfig | FileSinkConfig | HttpSinkConfig, Field
 
 
 class AdminConfig(Settings):
-    listen: Annotated[str, AfterValidator(listen)] = "127.0.0.1:9464"
+    listen: Listen = "127.0.0.1:9464"
     """host:port; empty turns the TCP port off. `listen_address` takes it apart."""
 
 
