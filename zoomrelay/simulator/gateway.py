@@ -172,9 +172,9 @@ class Gateway:
             kind, data, extra = await socket.receive()
             if kind is WSMsgType.TEXT and isinstance(data, str):
                 self._answer(socket, data)
-            elif kind is WSMsgType.PING and isinstance(data, bytes):
+            elif kind is WSMsgType.PING and isinstance(data, bytes | bytearray):
                 if not self._faults.stop_answering:
-                    socket.pong(data)
+                    socket.pong(bytes(data))
             elif kind is WSMsgType.CLOSE and isinstance(data, int):
                 return socket.answer_close(data, extra if isinstance(extra, str) else "")
             elif kind not in (WSMsgType.BINARY, WSMsgType.PING, WSMsgType.PONG):
