@@ -198,7 +198,7 @@ class Spool(Protocol):
         may see them; not earlier. Raises `SpoolError`, then nothing of it is held."""
         ...
 
-    async def read(self, sink: str, max_events: int, max_bytes: int) -> list[Item]:
+    async def read(self, sink: str, max_events: int, max_bytes: int) -> Sequence[Item]:
         """What is due for this sink and was not handed out since it was opened: first parked lanes
         whose time has come, redriven dead letters, then new events in order of arrival. Waits until
         there is something. Cancelling loses nothing."""
