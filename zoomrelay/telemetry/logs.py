@@ -6,6 +6,7 @@ One line (or, on a console, one line and a traceback) per happening, to standard
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 from types import TracebackType
@@ -52,7 +53,7 @@ def configure_logging(config: LogConfig, *, stream: TextIO | None = None) -> Non
     stream = stream or sys.stderr
     console = config.format == "console" or (config.format == "auto" and stream.isatty())
     handler = _Handler(stream)
-    handler.setFormatter(_formatter(console, colors=stream.isatty()))
+    handler.setFormatter(_formatter(console, colors=stream.isatty() and not os.environ.get("NO_COLOR")))
     logging.getLogger().handlers[:] = [handler]
     logging.captureWarnings(True)
     _configure_structlog()
@@ -119,12 +120,25 @@ def _configure_structlog() -> None:
     )
 
 
+def _on_one_line(
+    _logger: structlog.typing.WrappedLogger, _method: str, happening: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """What others sent must not move the cursor or begin a line of its own on somebody's terminal."""
+    for key, value in happening.items():
+        if isinstance(value, str) and not value.isprintable():
+            happening[key] = repr(value)[1:-1]
+    return happening
+
+
 def _formatter(console: bool, *, colors: bool) -> logging.Formatter:
     renderers: list[structlog.typing.Processor]
     if console:
         # Tracebacks stay plain: the pretty ones show local variables.
         plain = structlog.dev.plain_traceback
-        renderers = [structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
+        renderers = [
+            _on_one_line,
+            structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain),
+        ]
     else:
         renderers = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     cleaned = structlog.stdlib.ProcessorFormatter.remove_processors_meta

@@ -25,6 +25,7 @@ _VALUE = r"""[^\s&"'\\<>,;)}\]]+"""
 _PATTERNS = (
     re.compile(rf"({_NAMES}(?:=|%3D)){_VALUE}", re.IGNORECASE),
     re.compile(rf"""({_NAMES}\\*["']\s*:\s*\\*["']){_VALUE}""", re.IGNORECASE),
+    re.compile(r"(://)[^/\s'\"@]+(?=@)"),
     re.compile(r"(\b(?:bearer|basic)(?:\s+|%20|\+))[A-Za-z0-9+/=._~-]{6,}", re.IGNORECASE),
 )
 

@@ -11,14 +11,6 @@ import pytest
 from zoomrelay.config import Loaded, load
 from zoomrelay.errors import ConfigError
 
-SOURCE = """
-[sources.main]
-account_id = "account-1"
-client_id = "client-1"
-client_secret = "the-secret"
-subscriptions = ["ZhPGtK84QbapRWXzEBW7MA"]
-"""
-
 
 class LoadText(Protocol):
     """`text=None` means that there is no file."""

@@ -90,17 +90,27 @@ def test_auto_means_json_where_there_is_no_terminal() -> None:
     assert json.loads(logged(lambda log: log.info("x"), format="auto"))
 
 
+def test_a_console_shows_control_characters_escaped() -> None:
+    text = logged(lambda log: log.info("sink.rejected", reason="a\n\x1b[2Jb"), format="console")
+    assert len(text.splitlines()) == 1 and "\x1b" not in text and r"a\n\x1b[2Jb" in text
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
 
 
-def test_auto_means_console_on_a_terminal() -> None:
+@pytest.mark.parametrize(("no_color", "colours"), [("", True), ("1", False)])
+def test_auto_means_console_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, no_color: str, colours: bool
+) -> None:
+    monkeypatch.setenv("NO_COLOR", no_color)
     with logging_to_a_string():
         terminal = Terminal()
         logs.configure_logging(LogConfig(format="auto"), stream=terminal)
         structlog.get_logger("zoomrelay.test").info("session.accepted")
     assert "session.accepted" in terminal.getvalue() and not terminal.getvalue().startswith("{")
+    assert ("\x1b[" in terminal.getvalue()) == colours
 
 
 @pytest.mark.parametrize("format", ["json", "console"])
@@ -172,6 +182,8 @@ def test_basic_credentials_are_protected_in_their_encoded_form() -> None:
         ("{'refresh_token': 'abc'}", "{'refresh_token': '***'}"),
         ("Authorization: Bearer eyJhbGciOi.J9_-", "Authorization: Bearer ***"),
         ("(b'Authorization', b'Basic YWJjOmRlZg==')", "(b'Authorization', b'Basic ***')"),
+        ("via http://user:pass@proxy:3128/x", "via http://***@proxy:3128/x"),
+        ("https://host/a@b", "https://host/a@b"),
         ("client_secret: is missing", "client_secret: is missing"),
         ("token expires in 3600", "token expires in 3600"),
     ],
