@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import ssl
-from base64 import b64encode
 from collections.abc import Sequence
 from contextlib import suppress
 from urllib.request import getproxies, proxy_bypass
@@ -41,7 +40,7 @@ class HttpSink:
 
     Connections are kept alive, at most `concurrency` of them. Redirects are not followed, cookies not
     kept. Every request carries `webhook-id` (the same for every attempt) and `webhook-attempt`. Proxies
-    are those of the environment at `open`. No reason or excerpt repeats the URL's query or password.
+    are those of the environment at `open`. No reason or excerpt repeats the URL's query.
     """
 
     max_batch = 1
@@ -52,10 +51,9 @@ class HttpSink:
         self.concurrency = config.concurrency
         self._config = config
         self._clock = clock
-        self._url = url.with_user(None).with_fragment(None)
+        self._url = url.with_fragment(None)
         self._place = f"{url.host}:{url.port}"
-        self._static_headers = {"user-agent": f"zoomrelay/{__version__}", **_authorization(url)}
-        self._secrets = _secrets(url)
+        self._secrets = _secrets(config.url)
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
@@ -87,7 +85,7 @@ class HttpSink:
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self.concurrency, ssl=self._tls()),
             timeout=aiohttp.ClientTimeout(total=None),  # `send` has its own, at a third of the cost
-            headers=self._static_headers,
+            headers={"user-agent": f"zoomrelay/{__version__}"},
             skip_auto_headers=("accept", "accept-encoding"),
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -149,8 +147,10 @@ class HttpSink:
                 return f"certificate of {self._place} not trusted: {error.certificate_error}"
             case aiohttp.ClientConnectorDNSError():
                 return f"no address found for {self._url.host}"
+            case aiohttp.ClientConnectorSSLError():
+                return f"TLS handshake with {self._place} failed: {error.strerror}"
             case aiohttp.ClientConnectorError():
-                return f"cannot connect to {self._place}: {error.strerror or 'TLS handshake failed'}"
+                return f"cannot connect to {self._place}: {error.strerror}"
             case aiohttp.ClientResponseError():
                 return f"{self._place} does not answer in HTTP"
             case _:
@@ -167,16 +167,11 @@ async def _start_of_body(content: aiohttp.StreamReader) -> bytes:
     return bytes(body)
 
 
-def _authorization(url: URL) -> dict[str, str]:
-    if url.user is None and url.password is None:
-        return {}
-    return {"authorization": "Basic " + b64encode(f"{url.user or ''}:{url.password or ''}".encode()).decode()}
-
-
-def _secrets(url: URL) -> list[str]:
-    """What a receiver could repeat of the URL and must not be shown; the longest first."""
-    parts = {url.raw_query_string, url.query_string, url.password or "", *url.query.values()}
-    return sorted((part for part in parts if len(part) >= SECRET_LENGTH), key=len, reverse=True)
+def _secrets(url: str) -> list[str]:
+    """What of the URL a receiver could repeat and nobody should read, in every spelling; longest first."""
+    queries = {url.partition("?")[2], URL(url).raw_query_string, URL(url).query_string}
+    values = {pair.partition("=")[2] for query in queries for pair in query.split("&")}
+    return sorted((part for part in queries | values if len(part) >= SECRET_LENGTH), key=len, reverse=True)
 
 
 def _proxy(url: URL) -> str | None:

@@ -1,0 +1,381 @@
+"""The http sink against a real receiver on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+import socket
+import ssl
+import subprocess
+import traceback
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.sinks.receiver import OK, Receiver, Request, receiver, serving
+from zoomrelay import __version__
+from zoomrelay.config.models import HttpSinkConfig
+from zoomrelay.errors import SinkError, SinkRejected, SinkUnavailable
+from zoomrelay.event import Event
+from zoomrelay.sinks.http import BODY_BYTES, HttpSink
+
+EVENT = Event(bytes(16), "main", "abc", "meeting.started", 1, "k", 1_769_860_800_000, b'{"event":\n"x"}')
+
+
+class NoonClock:
+    """Stands still at 2026-01-31T12:00:00Z."""
+
+    def wall(self) -> float:
+        return 1_769_860_800.0
+
+    def elapsed(self) -> float:
+        return 0.0
+
+
+@pytest.fixture
+async def there() -> AsyncIterator[Receiver]:
+    async with receiver() as it:
+        yield it
+
+
+@pytest.fixture
+async def plain() -> AsyncIterator[str]:
+    """An https address where nobody speaks TLS."""
+
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 mail.example ESMTP\r\n")
+        await reader.read()
+
+    async with serving(greet) as place:
+        yield f"https://{place}"
+
+
+def build(url: str, **settings: Any) -> HttpSink:
+    return HttpSink(HttpSinkConfig(name="crm", url=url, **settings), NoonClock())
+
+
+async def failure(sink: HttpSink, event: Event = EVENT) -> SinkError:
+    """The error of one `send`."""
+    await sink.open()
+    try:
+        with pytest.raises(SinkError) as caught:
+            await sink.send((event,), 1)
+        return caught.value
+    finally:
+        await sink.close()
+
+
+async def test_a_request_is_the_event_and_says_which(there: Receiver) -> None:
+    sink = build(there.url + "/zoom?a=1")
+    await sink.open()
+    await sink.send((EVENT,), 3)
+    await sink.close()
+    (request,) = there.requests
+    assert (request.line, request.body) == ("POST /zoom?a=1 HTTP/1.1", EVENT.content)
+    assert request.headers == {
+        "host": there.url.removeprefix("http://"),
+        "user-agent": f"zoomrelay/{__version__}",
+        "webhook-id": EVENT.id,
+        "webhook-attempt": "3",
+        "content-type": "application/json",
+        "content-length": str(len(EVENT.content)),
+    }
+
+
+async def test_connections_are_kept_and_bounded(there: Receiver) -> None:
+    sink = build(there.url, concurrency=2)
+    await sink.open()
+    await asyncio.gather(*(sink.send((EVENT,), 1) for _ in range(20)))
+    await sink.close()
+    assert (len(there.requests), there.connections) == (20, 2)
+
+
+async def test_no_cookie_is_kept(there: Receiver) -> None:
+    there.say(OK[:-2] + b"set-cookie: a=b\r\n\r\n")
+    sink = build(there.url)
+    await sink.open()
+    await sink.send((EVENT,), 1)
+    await sink.send((EVENT,), 1)
+    await sink.close()
+    assert "cookie" not in there.requests[1].headers
+
+
+async def test_a_redirect_is_not_followed(there: Receiver) -> None:
+    there.say(b"HTTP/1.1 307 Moved\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n")
+    error = await failure(build(there.url))
+    assert isinstance(error, SinkRejected)
+    assert (error.status, len(there.requests)) == (307, 1)
+
+
+@pytest.mark.parametrize("retry_after", ["90", "Sat, 31 Jan 2026 12:01:30 GMT", "2026-01-31T12:01:30Z"])
+async def test_retry_after_is_passed_on(there: Receiver, retry_after: str) -> None:
+    there.say(b"HTTP/1.1 429 Slow\r\nretry-after: %b\r\ncontent-length: 4\r\n\r\nslow" % retry_after.encode())
+    error = await failure(build(there.url))
+    assert isinstance(error, SinkUnavailable)
+    assert (error.status, error.retry_after, error.excerpt) == (429, 90.0, "slow")
+
+
+async def test_dead_letter_on_is_final(there: Receiver) -> None:
+    there.say(b"HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n")
+    error = await failure(build(there.url, dead_letter_on=(503,)))
+    assert isinstance(error, SinkRejected)
+    assert error.final
+
+
+async def test_an_event_above_a_mebibyte_arrives(there: Receiver) -> None:
+    big = Event(bytes(16), "main", "abc", "x", None, "", 0, b'{"event":"%b"}' % (b"x" * 3_000_000))
+    sink = build(there.url)
+    await sink.open()
+    await sink.send((big,), 1)
+    await sink.close()
+    assert there.requests[0].body == big.content
+
+
+# --- answers of every size
+
+
+@pytest.mark.parametrize("length", [1, 20_000, BODY_BYTES - 1])
+@pytest.mark.parametrize("status", [b"200 OK", b"404 No"])
+async def test_a_connection_is_used_again_after_an_answer_of_modest_size(
+    there: Receiver, status: bytes, length: int
+) -> None:
+    there.say(b"HTTP/1.1 %b\r\ncontent-length: %d\r\n\r\n%b" % (status, length, b"x" * length))
+    sink = build(there.url)
+    await sink.open()
+    for _ in range(2):
+        await asyncio.gather(sink.send((EVENT,), 1), return_exceptions=True)
+    await sink.close()
+    assert (len(there.requests), there.connections) == (2, 1)
+
+
+@pytest.mark.parametrize(("status", "expected"), [(b"200 OK", None), (b"422 No", SinkRejected)])
+async def test_an_endless_answer_costs_its_connection_and_nothing_else(
+    there: Receiver, status: bytes, expected: type[SinkError] | None
+) -> None:
+    async def pour(_: Request, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 %b\r\n\r\n" % status)
+        while True:
+            writer.write(b"x" * 10_000)
+            await writer.drain()
+
+    there.answer = pour
+    sink = build(there.url)
+    await sink.open()
+    for _ in range(2):
+        (result,) = await asyncio.gather(sink.send((EVENT,), 1), return_exceptions=True)
+        assert type(result) is (expected or type(None))
+    await sink.close()
+    assert there.connections == 2
+
+
+async def test_an_answer_whose_body_never_comes_is_an_answer(
+    there: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zoomrelay.sinks.http.BODY_SECONDS", 0.02)
+    there.say(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n")
+    sink = build(there.url)
+    await sink.open()
+    await sink.send((EVENT,), 1)
+    await sink.close()
+
+
+@pytest.mark.parametrize(("status", "expected"), [(b"200 OK", None), (b"422 No", SinkRejected)])
+async def test_a_body_that_breaks_off_changes_nothing(
+    there: Receiver, status: bytes, expected: type[SinkError] | None
+) -> None:
+    async def break_off(_: Request, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 %b\r\ncontent-length: 100\r\n\r\npart" % status)
+        writer.close()
+
+    there.answer = break_off
+    sink = build(there.url)
+    await sink.open()
+    (result,) = await asyncio.gather(sink.send((EVENT,), 1), return_exceptions=True)
+    await sink.close()
+    assert type(result) is (expected or type(None))
+
+
+# --- no answer
+
+
+async def test_a_stale_connection_costs_a_second_try_and_no_failure(there: Receiver) -> None:
+    async def leave_at_the_second_request(request: Request, writer: asyncio.StreamWriter) -> None:
+        if request.number == 2:
+            writer.close()
+        else:
+            writer.write(OK)
+
+    there.answer = leave_at_the_second_request
+    sink = build(there.url, concurrency=1)
+    await sink.open()
+    await sink.send((EVENT,), 1)
+    await sink.send((EVENT,), 1)
+    await sink.close()
+    assert [(request.connection, request.number) for request in there.requests] == [(1, 1), (1, 2), (2, 1)]
+
+
+async def test_a_receiver_that_keeps_hanging_up_is_unavailable(there: Receiver) -> None:
+    async def leave(_: Request, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    there.answer = leave
+    error = await failure(build(there.url))
+    assert isinstance(error, SinkUnavailable)
+    assert "closed the connection without an answer" in error.reason
+    assert len(there.requests) == 2
+
+
+async def test_a_receiver_that_hangs_up_after_working_on_it_is_not_asked_twice(
+    there: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zoomrelay.sinks.http.STALE_SECONDS", 0.0)
+
+    async def leave(_: Request, writer: asyncio.StreamWriter) -> None:
+        writer.transport.abort()
+
+    there.answer = leave
+    assert isinstance(await failure(build(there.url)), SinkUnavailable)
+    assert len(there.requests) == 1
+
+
+async def test_silence_ends_after_timeout_seconds(there: Receiver) -> None:
+    there.say(b"")
+    error = await failure(build(there.url, timeout_seconds=0.05))
+    assert isinstance(error, SinkUnavailable)
+    assert re.fullmatch(r"no answer from 127\.0\.0\.1:\d+ within 0\.05 s", error.reason)
+
+
+async def test_a_refused_connection_is_unavailable() -> None:
+    with socket.socket() as bound:  # bound and not listening: nobody else can take the port
+        bound.bind(("127.0.0.1", 0))
+        error = await failure(build(f"http://127.0.0.1:{bound.getsockname()[1]}"))
+    assert isinstance(error, SinkUnavailable)
+    assert error.reason.startswith("cannot connect to 127.0.0.1:")
+
+
+async def test_a_name_without_address_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nothing(*_: object, **__: object) -> list[object]:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", nothing)
+    error = await failure(build("http://crm.internal/"))
+    assert isinstance(error, SinkUnavailable)
+    assert error.reason == "no address found for crm.internal"
+
+
+async def test_what_is_not_http_is_unavailable(there: Receiver) -> None:
+    there.say(b"220 mail.example ESMTP\r\n\r\n")
+    error = await failure(build(there.url))
+    assert isinstance(error, SinkUnavailable)
+    assert error.reason.endswith("does not answer in HTTP")
+
+
+async def test_before_open_and_after_close_it_is_unavailable(there: Receiver) -> None:
+    sink = build(there.url)
+    with pytest.raises(SinkUnavailable):
+        await sink.send((EVENT,), 1)
+    await sink.open()
+    await sink.close()
+    with pytest.raises(SinkUnavailable):
+        await sink.send((EVENT,), 1)
+
+
+# --- TLS
+
+
+async def test_a_failed_handshake_is_unavailable(plain: str) -> None:
+    error = await failure(build(plain))
+    assert isinstance(error, SinkUnavailable)
+    assert re.match(r"TLS handshake with 127\.0\.0\.1:\d+ failed: .*WRONG_VERSION_NUMBER", error.reason)
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+async def test_a_ca_file_that_cannot_be_used_is_unavailable(tmp_path: Path, content: str | None) -> None:
+    ca_file = tmp_path / "ca.pem"
+    if content is not None:
+        ca_file.write_text(content)
+    with pytest.raises(SinkUnavailable, match=re.escape(str(ca_file))):
+        await build("https://127.0.0.1", ca_file=ca_file).open()
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificate with openssl")
+async def test_ca_file_decides_whom_to_trust(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    make_certificate(key, certificate)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    async with receiver(context) as it:
+        sink = build(it.url, ca_file=certificate)
+        await sink.open()
+        await sink.send((EVENT,), 1)
+        await sink.close()
+        assert len(it.requests) == 1
+        error = await failure(build(it.url))
+    assert isinstance(error, SinkUnavailable)
+    assert "not trusted" in error.reason
+
+
+# --- proxies
+
+
+async def test_the_proxy_of_the_environment_is_used(there: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", there.url.replace("//", "//user:p%40ss@"))
+    monkeypatch.setenv("no_proxy", "")
+    sink = build("http://crm.internal/zoom")
+    await sink.open()
+    await sink.send((EVENT,), 1)
+    await sink.close()
+    (request,) = there.requests
+    assert request.line == "POST http://crm.internal/zoom HTTP/1.1"
+    assert request.headers["proxy-authorization"] == "Basic dXNlcjpwQHNz"
+
+
+async def test_no_proxy_is_obeyed(there: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    sink = build(there.url)
+    await sink.open()
+    await sink.send((EVENT,), 1)
+    await sink.close()
+    assert len(there.requests) == 1
+
+
+# --- secrets
+
+
+@pytest.mark.parametrize("trouble", ["echo", "silence", "refused", "rubbish", "hang up", "tls"])
+async def test_no_failure_shows_the_query(there: Receiver, plain: str, trouble: str) -> None:
+    url = f"{there.url}/hook?sig=s3cret%2Fs3cret"
+    match trouble:
+        case "echo":
+            echo = b"no POST for /hook?sig=s3cret%2Fs3cret, that is s3cret/s3cret"
+            there.say(b"HTTP/1.1 400 No\r\ncontent-length: %d\r\n\r\n%b" % (len(echo), echo))
+        case "silence":
+            there.say(b"")
+        case "refused":
+            url = url.replace(there.url, "http://127.0.0.1:1")
+        case "rubbish":
+            there.say(b"HTTP/1.1 two hundred\r\n\r\n")
+        case "hang up":
+
+            async def leave(_: Request, writer: asyncio.StreamWriter) -> None:
+                writer.close()
+
+            there.answer = leave
+        case "tls":
+            url = url.replace(there.url, plain)
+    assert "s3cret" not in shown(await failure(build(url, timeout_seconds=0.2)))
+
+
+def make_certificate(key: Path, certificate: Path) -> None:
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
+    extra = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate]
+    subprocess.run([*command.split(), *extra], check=True, capture_output=True)
+
+
+def shown(error: SinkError) -> str:
+    """Everything that a log or a dead letter may show of it."""
+    return error.reason + error.excerpt + "".join(traceback.format_exception(error))
