@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from collections.abc import AsyncIterator
@@ -16,6 +17,11 @@ from zoomrelay.simulator.server import Simulator
 def token_of(simulator: Simulator) -> str:
     """A fresh token, without the detour over HTTP."""
     return str(simulator.tokens.issue("account_credentials", time.time())["access_token"])
+
+
+def basic(client_id: str, client_secret: str) -> dict[str, str]:
+    """The header with which an app asks for a token."""
+    return {"Authorization": "Basic " + base64.b64encode(f"{client_id}:{client_secret}".encode()).decode()}
 
 
 def url_of(simulator: Simulator, *, token: str | None = None, subscription: str | None = None) -> str:
