@@ -1,0 +1,331 @@
+"""The composition root: the only place where concrete parts are chosen and joined."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from random import Random
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from zoomrelay import __version__
+from zoomrelay.admin.health import PathStatus, SinkStatus, SourceStatus, SpoolStatus, Status
+from zoomrelay.auth.endpoint import TokenEndpoint
+from zoomrelay.auth.manager import TokenManager
+from zoomrelay.clock import Clock, SystemClock
+from zoomrelay.config.models import Config, HttpSinkConfig, SinkConfig, SourceConfig
+from zoomrelay.config.subscriptions import subscription_id
+from zoomrelay.delivery.lane_worker import LaneWorker
+from zoomrelay.delivery.router import Route
+from zoomrelay.delivery.worker import StreamWorker, Worker
+from zoomrelay.intake.admit import Intake
+from zoomrelay.intake.ledger import Ledger
+from zoomrelay.session.runner import SessionRunner
+from zoomrelay.sinks import registry
+from zoomrelay.spool.base import SinkStart, SourceCounts, Spool
+from zoomrelay.spool.memory import MemorySpool
+from zoomrelay.spool.sqlite import SqliteSpool
+from zoomrelay.spool.statedir import StateDirectory
+from zoomrelay.supervisor import Supervisor
+from zoomrelay.telemetry.logs import protect_rotating
+from zoomrelay.telemetry.metrics import Metrics
+
+log = structlog.get_logger()
+
+_CLOSE_SECONDS = 0.5
+"""For the closing handshake of the sockets, and for the last commit, each."""
+
+
+class Relay:
+    """One relay: `run` it once. `stop` ends it in order, `reload` takes a new configuration."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        clock: Clock | None = None,
+        random: Random | None = None,
+        registry: CollectorRegistry | None = None,
+    ) -> None:
+        self.config = config
+        self.clock = clock or SystemClock()
+        self.metrics = Metrics(registry or CollectorRegistry())
+        self.state = StateDirectory(config.state_dir)
+        self.started = asyncio.Event()
+        """Set once spool and sinks are open and the first attempt to connect is under way."""
+        self.spool = self._build_spool()
+        self._random = random or Random()
+        self._started_at = self.clock.wall()
+        self._intake = Intake(self.spool, self.clock, self._random, self.metrics)
+        self.ledger = Ledger(config.state_dir, self.clock, self.metrics, self._intake.held_until_ms)
+        self._workers: dict[str, Worker] = {}
+        self._sessions: dict[str, list[SessionRunner]] = {}
+        self._stop = asyncio.Event()
+        self._reloading = asyncio.Lock()
+
+    # --- life ---------------------------------------------------------------------------------------
+
+    async def run(
+        self, *, services: Callable[[Relay, Supervisor], None] = lambda _relay, _supervisor: None
+    ) -> None:
+        """Until `stop`. `services` adds what else is to run (admin). Raises `StateDirectoryError`,
+        `SpoolFormatError` or `SpoolError` before anything has started, and an exception group if a service
+        crashes."""
+        self.state.acquire(create=True)
+        try:
+            await self.spool.open(self._sink_starts(self.config))
+            try:
+                async with Supervisor() as supervisor:
+                    self._supervisor = supervisor
+                    self._start(supervisor)
+                    services(self, supervisor)
+                    self.started.set()
+                    await self._stop.wait()
+                    await self._stop_in_order(supervisor)
+            finally:
+                await self.spool.close()
+        finally:
+            self.state.release()
+
+    def stop(self) -> None:
+        """Stop in order; `run` returns when that is done."""
+        self._stop.set()
+
+    @property
+    def stopping(self) -> bool:
+        return self._stop.is_set()
+
+    def _start(self, supervisor: Supervisor) -> None:
+        """From the far end: what takes events is there before what brings them."""
+        for config in self.config.sinks.values():
+            self._start_sink(supervisor, config)
+        supervisor.start("intake", self._intake.run())
+        self.ledger.open(_paths(self.config), self.spool.last_received())
+        supervisor.start("ledger", self.ledger.run())
+        for source in self.config.sources.values():
+            self._start_source(supervisor, source)
+        log.info(
+            "relay.started",
+            version=__version__,
+            pid=os.getpid(),
+            state_dir=str(self.config.state_dir),
+            sources=list(self.config.sources),
+            sinks=list(self.config.sinks),
+        )
+
+    def _start_source(self, supervisor: Supervisor, source: SourceConfig) -> None:
+        endpoint = TokenEndpoint(source, self.clock)
+        tokens = TokenManager(
+            source, endpoint, self.clock, self._random, self.metrics, protect=protect_rotating
+        )
+        supervisor.start(f"tokens.{source.name}", tokens.run())
+        consumer = self._intake.source(source.name)
+        runners = []
+        for subscription in source.subscriptions:
+            listener = self.ledger.path(source.name, subscription_id(subscription))
+            runner = SessionRunner(
+                source, subscription, tokens, consumer, listener, self.clock, self._random, self.metrics
+            )
+            supervisor.start(_session_name(source.name, runner), runner.run())
+            runners.append(runner)
+        self._sessions[source.name] = runners
+
+    def _start_sink(self, supervisor: Supervisor, config: SinkConfig) -> None:
+        worker = self._build_worker(config)
+        self._workers[config.name] = worker
+        supervisor.start(_sink_name(config.name), worker.run())
+
+    async def _stop_in_order(self, supervisor: Supervisor) -> None:
+        """A durable spool keeps the backlog: sinks finish what is in flight while the sockets still
+        receive. One in memory does not: first nothing more comes in, then the sinks drain it."""
+        log.info("relay.stopping", drain_seconds=self.config.drain_seconds)
+        deadline = asyncio.get_running_loop().time() + self.config.drain_seconds
+        if self.config.spool.type == "memory":
+            await self._stop_receiving(supervisor)
+            await self._drain(deadline)
+            await self._stop_sinks(supervisor, deadline)
+        else:
+            await self._stop_sinks(supervisor, deadline)
+            await self._stop_receiving(supervisor)
+        await supervisor.cancel("ledger")
+        await self.ledger.write()
+        await self.spool.close()
+        for name in supervisor.running():
+            await supervisor.cancel(name)
+        log.info("relay.stopped")
+
+    async def _stop_sinks(self, supervisor: Supervisor, deadline: float) -> None:
+        names = list(self._workers)
+        for name in names:
+            supervisor.may_end(_sink_name(name))
+            self._workers[name].stop()
+        await asyncio.gather(*(self._finish_sink(supervisor, name, deadline) for name in names))
+
+    async def _finish_sink(self, supervisor: Supervisor, name: str, deadline: float) -> None:
+        left = deadline - asyncio.get_running_loop().time()
+        if not await supervisor.finish(_sink_name(name), left):
+            log.warning("sink.stopped_in_flight", sink=name, hint="what was under way may be sent again")
+
+    async def _stop_receiving(self, supervisor: Supervisor) -> None:
+        runners = [(name, runner) for name, group in self._sessions.items() for runner in group]
+        for name, runner in runners:
+            supervisor.may_end(_session_name(name, runner))
+        try:
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await asyncio.gather(*(runner.stop() for _, runner in runners))
+        except TimeoutError:
+            pass
+        for name, runner in runners:
+            await supervisor.cancel(_session_name(name, runner))
+        supervisor.may_end("intake")
+        self._intake.stop()
+        if not await supervisor.finish("intake", _CLOSE_SECONDS):
+            log.error(
+                "relay.events_unheld", events=self._intake.waiting, hint="the spool could not take them"
+            )
+
+    async def _drain(self, deadline: float) -> None:
+        """Wait until every sink has what it is to get, or the time is over."""
+        while asyncio.get_running_loop().time() < deadline:
+            if not any(counts.pending for counts in self.spool.stats().sinks.values()):
+                return
+            await asyncio.sleep(0.02)
+
+    # --- reload -------------------------------------------------------------------------------------
+
+    async def reload(self, new: Config) -> list[str]:
+        """Take over what can change while running: sinks, routes and the log level (which the caller
+        sets). Files are reopened. Returns the settings that differ and need a restart."""
+        async with self._reloading:
+            old = self.config
+            for name in old.sinks.keys() - new.sinks.keys():
+                await self._end_sink(name)
+            changed = [n for n in old.sinks.keys() & new.sinks.keys() if old.sinks[n] != new.sinks[n]]
+            for name in changed:
+                await self._end_sink(name)
+            await self.spool.set_sinks(self._sink_starts(new))
+            for name in [n for n in new.sinks if n in changed or n not in old.sinks]:
+                self._start_sink(self._supervisor, new.sinks[name])
+            for name in old.sinks.keys() & new.sinks.keys() - set(changed):
+                await self._workers[name].reopen()
+            self.config = old.model_copy(
+                update={"sinks": new.sinks, "drain_seconds": new.drain_seconds, "log": new.log}
+            )
+            return _needs_restart(old, new)
+
+    async def _end_sink(self, name: str) -> None:
+        worker = self._workers.pop(name)
+        self._supervisor.may_end(_sink_name(name))
+        worker.stop()
+        await self._supervisor.finish(_sink_name(name), self.config.drain_seconds)
+
+    # --- parts --------------------------------------------------------------------------------------
+
+    def _build_spool(self) -> Spool:
+        limit = self.config.spool.max_bytes
+        if self.config.spool.type == "memory":
+            return MemorySpool(max_bytes=limit, clock=self.clock, on_shed=self._note_shed)
+        return SqliteSpool(self.config.state_dir, max_bytes=limit, clock=self.clock, on_shed=self._note_shed)
+
+    def _build_worker(self, config: SinkConfig) -> Worker:
+        sink = registry.build(config, self.clock)
+        route = Route(config.events, config.sources)
+        if isinstance(config, HttpSinkConfig):
+            return LaneWorker(
+                sink,
+                route,
+                self.spool,
+                self._random,
+                self.metrics,
+                ordering=config.ordering,
+                give_up_after_seconds=config.give_up_after_seconds,
+            )
+        return StreamWorker(sink, route, self.spool, self._random, self.metrics)
+
+    def _sink_starts(self, config: Config) -> list[SinkStart]:
+        return [
+            SinkStart(sink.name, sink.start, Route(sink.events, sink.sources).wants)
+            for sink in config.sinks.values()
+        ]
+
+    def _note_shed(self, sink: str, count: int) -> None:
+        log.error("spool.shed", sink=sink, events=count, hint="spool.max_bytes is reached and this sink lags")
+
+    # --- status -------------------------------------------------------------------------------------
+
+    def status(self) -> Status:
+        """How everything is doing; cheap enough for every second."""
+        stats = self.spool.stats()
+        sinks = [
+            SinkStatus(
+                name=name,
+                type=config.type,
+                ok=self._workers[name].health.ok,
+                last_error=self._workers[name].health.last_error,
+                misconfigured=self._workers[name].health.misconfigured,
+                counts=stats.sinks[name],
+                conservation_error=stats.sinks[name].conservation_error,
+            )
+            for name, config in self.config.sinks.items()
+            if name in self._workers and name in stats.sinks
+        ]
+        spool = SpoolStatus(
+            type=self.config.spool.type,
+            events=stats.events,
+            bytes=stats.bytes,
+            max_bytes=stats.max_bytes,
+            wal_bytes=stats.wal_bytes,
+            writable=stats.writable,
+            trouble=stats.trouble,
+        )
+        return Status(
+            version=__version__,
+            pid=os.getpid(),
+            started=self._started_at,
+            now=self.clock.wall(),
+            stopping=self._stop.is_set(),
+            sources=[self._source_status(name, stats.sources.get(name)) for name in self._sessions],
+            sinks=sinks,
+            spool=spool,
+        )
+
+    def _source_status(self, name: str, counts: SourceCounts | None) -> SourceStatus:
+        paths = [self._path_status(name, runner) for runner in self._sessions[name]]
+        return SourceStatus(name=name, paths=paths, counts=counts or SourceCounts())
+
+    def _path_status(self, source: str, runner: SessionRunner) -> PathStatus:
+        gap = self.ledger.path(source, runner.subscription).open_gap()
+        return PathStatus(
+            subscription=runner.subscription,
+            state=runner.state.value,
+            accepted=runner.accepted_since is not None,
+            accepted_since=runner.accepted_since,
+            last_error=runner.last_error,
+            cure=runner.cure,
+            attempt=runner.attempt,
+            next_attempt_at=runner.next_attempt_at,
+            gap_since=None if gap is None else gap.from_ms / 1000,
+        )
+
+
+def _paths(config: Config) -> list[tuple[str, str]]:
+    return [
+        (source.name, subscription_id(subscription))
+        for source in config.sources.values()
+        for subscription in source.subscriptions
+    ]
+
+
+def _needs_restart(old: Config, new: Config) -> list[str]:
+    names = ("state_dir", "sources", "spool", "admin")
+    return [name for name in names if getattr(old, name) != getattr(new, name)]
+
+
+def _sink_name(name: str) -> str:
+    return f"sink.{name}"
+
+
+def _session_name(source: str, runner: SessionRunner) -> str:
+    return f"session.{source}.{runner.subscription}"

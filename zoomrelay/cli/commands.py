@@ -13,6 +13,7 @@ class Entry(NamedTuple):
 
 
 COMMANDS: dict[str, Entry] = {
+    "run": Entry("zoomrelay.cli.run:command", "Run the relay."),
     "check": Entry("zoomrelay.cli.check:command", "Check the configuration, without any network."),
     "simulate": Entry("zoomrelay.cli.simulate:command", "Pretend to be Zoom, to test against."),
 }

@@ -59,6 +59,11 @@ class Intake:
         """Readers should call `room` before they go on."""
         return self._gate.full
 
+    @property
+    def waiting(self) -> int:
+        """Events that were received and are not durable."""
+        return self._gate.events
+
     def push(self, event: Event) -> None:
         self._gate.push(event)
         self._arrived.set()

@@ -1,0 +1,92 @@
+"""How the relay is doing, as values, and what follows from them. Pure."""
+
+from __future__ import annotations
+
+import msgspec
+
+from zoomrelay.spool.base import SinkCounts, SourceCounts
+
+
+class PathStatus(msgspec.Struct, frozen=True):
+    """One subscription."""
+
+    subscription: str
+    state: str
+    """`dialling`, `upgraded`, `accepted`, `receiving` or `closed`."""
+    accepted: bool
+    accepted_since: float | None
+    """Wall time, seconds since the epoch."""
+    last_error: str
+    cure: str
+    attempt: int
+    next_attempt_at: float | None
+    gap_since: float | None
+    """Wall time since when nothing is listened to; None while accepted, and before the first acceptance."""
+
+
+class SourceStatus(msgspec.Struct, frozen=True):
+    """One Zoom app."""
+
+    name: str
+    paths: list[PathStatus]
+    counts: SourceCounts
+
+    @property
+    def ready(self) -> bool:
+        return not self.paths or any(path.accepted for path in self.paths)
+
+
+class SinkStatus(msgspec.Struct, frozen=True):
+    """One sink."""
+
+    name: str
+    type: str
+    ok: bool
+    last_error: str
+    misconfigured: bool
+    counts: SinkCounts
+    conservation_error: int
+
+
+class SpoolStatus(msgspec.Struct, frozen=True):
+    """The spool."""
+
+    type: str
+    events: int
+    bytes: int
+    max_bytes: int
+    wal_bytes: int
+    writable: bool
+    trouble: str
+
+
+class Status(msgspec.Struct, frozen=True):
+    """Everything that `/readyz`, `/` and `zoomrelay status` show. Holds no secret."""
+
+    version: str
+    pid: int
+    started: float
+    """Wall time."""
+    now: float
+    stopping: bool
+    sources: list[SourceStatus]
+    sinks: list[SinkStatus]
+    spool: SpoolStatus
+
+    @property
+    def not_ready_because(self) -> list[str]:
+        """In words, why the relay is not ready; empty if it is. Ready means: at least one subscription of
+        each source is accepted, and the spool can be written."""
+        reasons = [_why_source(source) for source in self.sources if not source.ready]
+        if not self.spool.writable:
+            reasons.append(f"the spool cannot be written: {self.spool.trouble}")
+        if self.stopping:
+            reasons.append("the relay is stopping")
+        return reasons
+
+
+def _why_source(source: SourceStatus) -> str:
+    path = source.paths[0]
+    why = path.last_error or f"still {path.state}"
+    cure = f" ({path.cure})" if path.cure else ""
+    return f"source {source.name}: no subscription is accepted: {why}{cure}"
