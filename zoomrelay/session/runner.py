@@ -96,8 +96,9 @@ class SessionRunner:
         """Close in order: what Zoom sent before it saw our close frame is handed over. Returns when
         `run` has ended."""
         self._stopping.set()
-        if self._opening is not None:
-            self._opening.reschedule(asyncio.get_running_loop().time())
+        opening, self._opening = self._opening, None
+        if opening is not None:
+            opening.reschedule(asyncio.get_running_loop().time())
         if self._link is not None:
             await self._link.close()
         await self._idle.wait()
@@ -122,6 +123,8 @@ class SessionRunner:
         except DialError as error:
             ending = dial_failed(error)
         except TimeoutError:
+            if not self._stopping.is_set():
+                raise
             ending = Ending(Cause.STOPPED)
         except asyncio.CancelledError:
             self._ended(token, Ending(Cause.STOPPED, "cancelled"))

@@ -360,6 +360,17 @@ async def test_stop_interrupts_what_comes_before_the_socket(where: str) -> None:
     assert house.listener.told == []
 
 
+@pytest.mark.parametrize("seconds", [0, 5])
+async def test_stop_may_be_called_by_several_and_before_anything_happened(seconds: float) -> None:
+    house = House(FakeZoom(stays))
+    await asyncio.wait_for(house.runner.stop(), 1)
+    house = House(FakeZoom(stays))
+    run = asyncio.create_task(house.runner.run())
+    await asyncio.sleep(seconds)
+    await asyncio.gather(house.runner.stop(), house.runner.stop())
+    await run
+
+
 async def test_cancelling_tells_the_listener() -> None:
     house = House(FakeZoom(stays))
     run = asyncio.create_task(house.runner.run())
