@@ -35,7 +35,8 @@ class Sink(Protocol):
 
     async def reopen(self) -> None:
         """Let go of files and take them anew (SIGHUP, for logrotate). Never overlaps with `send`
-        where `concurrency` is 1; a sink without files does nothing."""
+        where `concurrency` is 1; a sink without files does nothing. Raises `SinkUnavailable` where they
+        cannot be had; the next `send` tries again by itself."""
         ...
 
     async def close(self) -> None:

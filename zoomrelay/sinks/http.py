@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 import ssl
 from collections.abc import Sequence
 from contextlib import suppress
@@ -52,7 +53,7 @@ class HttpSink:
         self._config = config
         self._clock = clock
         self._url = url.with_fragment(None)
-        self._place = f"{url.host}:{url.port}"
+        self._place = f"{url.host_subcomponent}:{url.port}"
         self._secrets = _secrets(config.url)
         self._session: aiohttp.ClientSession | None = None
 
@@ -69,7 +70,7 @@ class HttpSink:
         try:
             async with asyncio.timeout(self._config.timeout_seconds):
                 response = await self._post(body, headers)
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, OSError, UnicodeError) as error:
             raise SinkUnavailable(self._trouble(error)) from _presentable(error)
         await self._judge(response)
 
@@ -134,7 +135,7 @@ class HttpSink:
                 excerpt=answer.excerpt(body, self._secrets),
             )
 
-    def _trouble(self, error: aiohttp.ClientError | OSError) -> str:
+    def _trouble(self, error: Exception) -> str:
         """What went wrong, in our own words: those of aiohttp may hold the whole URL."""
         match error:
             case TimeoutError():
@@ -145,12 +146,13 @@ class HttpSink:
                 return f"cannot connect to the proxy {error.host}:{error.port}"
             case aiohttp.ClientConnectorCertificateError():
                 return f"certificate of {self._place} not trusted: {error.certificate_error}"
-            case aiohttp.ClientConnectorDNSError():
+            case aiohttp.ClientConnectorDNSError() | UnicodeError():  # the latter for "crm..internal"
                 return f"no address found for {self._url.host}"
             case aiohttp.ClientConnectorSSLError():
                 return f"TLS handshake with {self._place} failed: {error.strerror}"
             case aiohttp.ClientConnectorError():
-                return f"cannot connect to {self._place}: {error.strerror}"
+                why = os.strerror(error.errno) if error.errno else error.strerror
+                return f"cannot connect to {self._place}: {why}"
             case aiohttp.ClientResponseError():
                 return f"{self._place} does not answer in HTTP"
             case _:

@@ -253,7 +253,14 @@ async def test_a_refused_connection_is_unavailable() -> None:
         bound.bind(("127.0.0.1", 0))
         error = await failure(build(f"http://127.0.0.1:{bound.getsockname()[1]}"))
     assert isinstance(error, SinkUnavailable)
-    assert error.reason.startswith("cannot connect to 127.0.0.1:")
+    assert re.fullmatch(r"cannot connect to 127\.0\.0\.1:\d+: Connection refused", error.reason)
+
+
+@pytest.mark.parametrize("host", ["crm..internal", "x" * 64])
+async def test_a_host_that_cannot_be_a_name_is_unavailable(host: str) -> None:
+    error = await failure(build(f"http://{host}/"))
+    assert isinstance(error, SinkUnavailable)
+    assert error.reason == f"no address found for {host}"
 
 
 async def test_a_name_without_address_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
