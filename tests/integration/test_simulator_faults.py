@@ -159,7 +159,7 @@ async def test_refused_heartbeats(zoom: Simulator) -> None:
 @pytest.mark.parametrize("kind", ["not-json", "truncated", "binary", "empty", "no-event"])
 async def test_harmless_rubbish_arrives_and_the_connection_lives(zoom: Simulator, kind: str) -> None:
     async with accepted(zoom) as socket:
-        assert zoom.send_rubbish(Rubbish(kind))
+        assert await zoom.send_rubbish(Rubbish(kind))
         raw = await socket.recv()
         await zoom.emit(b'{"event":"x"}')
         assert await content(socket) == b'{"event":"x"}'
@@ -172,7 +172,7 @@ async def test_harmless_rubbish_arrives_and_the_connection_lives(zoom: Simulator
 @pytest.mark.parametrize(("kind", "code"), [("invalid-utf8", 1007), ("oversize", 1009)])
 async def test_rubbish_that_ends_the_connection(zoom: Simulator, kind: str, code: int) -> None:
     async with accepted(zoom) as socket:
-        zoom.send_rubbish(Rubbish(kind))
+        await zoom.send_rubbish(Rubbish(kind))
         await _closed(socket)
         await zoom.until(lambda: not zoom.accepted)
     assert (zoom.journal.connections[0].ending, zoom.journal.connections[0].code) == ("client-closed", code)

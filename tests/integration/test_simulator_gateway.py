@@ -126,6 +126,8 @@ async def test_every_subscription_gets_every_event() -> None:
         assert await zoom.emit(b'{"event":"second"}', subscription=names[1])
         assert await content(two) == b'{"event":"second"}'
         assert zoom.accepted == 2
+        with pytest.raises(ValueError):
+            await zoom.emit(b'{"event":"x"}', subscription="third-subscription-000")
 
 
 async def test_a_second_connection_kicks_the_first_out(zoom: Simulator) -> None:

@@ -88,12 +88,6 @@ class Gateway:
             self._journal.note(frames, now, subscription, number, heard=False)
         return bool(listeners)
 
-    def deliver_all(self, frames: Sequence[Frame], subscription: str | None = None) -> bool:
-        """The same for one subscription or for all; whether there was anybody on each."""
-        chosen = self.subscriptions if subscription is None else (subscription,)
-        heard = [self.deliver(name, frames) for name in chosen]
-        return all(heard)
-
     async def drain(self) -> None:
         """Wait until all who are connected have read enough."""
         for socket in self._listeners():
@@ -106,10 +100,6 @@ class Gateway:
             socket.end(how, code, reason)
         self._changed()
         return len(sockets)
-
-    def send(self, frame: Frame, subscription: str | None = None) -> bool:
-        """Put this frame, whatever it is, on all open connections (of one subscription)."""
-        return self.deliver_all([frame], subscription)
 
     def part(self) -> None:
         """Say 1001 to everybody."""

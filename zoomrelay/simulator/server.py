@@ -13,7 +13,6 @@ from aiohttp import web
 
 from zoomrelay.clock import Clock, SystemClock
 from zoomrelay.simulator import control
-from zoomrelay.simulator.disorder import Disorder
 from zoomrelay.simulator.faults import Faults, How
 from zoomrelay.simulator.gateway import Gateway, OnSecondConnection
 from zoomrelay.simulator.journal import Journal, Sent
@@ -77,7 +76,7 @@ class Simulator:
         self._stream = Stream(
             Script(Random(seed), mix=mix),
             self._gateway,
-            Disorder(self.faults),
+            self.faults,
             self._clock,
             rate=rate,
             count=count,
@@ -168,6 +167,7 @@ class Simulator:
 
     async def emit(self, event: Mapping[str, Any] | bytes, *, subscription: str | None = None) -> bool:
         """Send one event (bytes go as they are) to one subscription or to all; whether all had a listener.
+        Raises `ValueError` for a subscription that there is not.
 
         Like every event it passes through the faults that are set, so it may also come late or twice.
         """
@@ -186,10 +186,10 @@ class Simulator:
         """Send prepared frames as fast as they are read."""
         return await self._stream.send(frames)
 
-    def send_rubbish(self, kind: Rubbish, subscription: str | None = None) -> bool:
+    async def send_rubbish(self, kind: Rubbish, subscription: str | None = None) -> bool:
         """Send a frame in which no event can be read; whether somebody was there."""
         self._rubbish += 1
-        return self._gateway.send(rubbish(kind, self._rubbish), subscription)
+        return await self._stream.send_raw(rubbish(kind, self._rubbish), subscription)
 
     def set_rate(self, rate: float, count: int | None = None) -> None:
         """Emit `rate` events per second from now on, and stop after `count` of them."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from zoomrelay.clock import Clock
 from zoomrelay.simulator.disorder import Disorder
+from zoomrelay.simulator.faults import Faults
 from zoomrelay.simulator.gateway import Gateway
 from zoomrelay.simulator.script import Script
 from zoomrelay.simulator.wire import Frame, event_frame, signed_header
@@ -25,7 +26,7 @@ class Stream:
         self,
         script: Script,
         gateway: Gateway,
-        disorder: Disorder,
+        faults: Faults,
         clock: Clock,
         *,
         rate: float,
@@ -37,7 +38,8 @@ class Stream:
         called after every batch."""
         self._script = script
         self._gateway = gateway
-        self._disorder = disorder
+        # Each subscription is a stream of its own to Zoom, so each falls into disorder by itself.
+        self._disorders = {name: Disorder(faults) for name in gateway.subscriptions}
         self._clock = clock
         self._secret_token = secret_token
         self._changed = changed
@@ -61,7 +63,7 @@ class Stream:
     @property
     def finished(self) -> bool:
         """All of `count` were sent and nothing is held back."""
-        return self.left == 0 and not self._disorder.holding
+        return self.left == 0 and not any(held.holding for held in self._disorders.values())
 
     async def run(self) -> None:
         """Emit for ever; cancel it to stop."""
@@ -69,7 +71,8 @@ class Stream:
         before = loop.time()
         while True:
             now = loop.time()
-            await self._deliver(self._disorder.due(now))
+            for name, disorder in self._disorders.items():
+                await self._deliver(name, disorder.due(now))
             await self._emit_owed(now - before)
             before = now
             await asyncio.sleep(max(0.0, now + _TICK_SECONDS - loop.time()))
@@ -104,20 +107,30 @@ class Stream:
         await self.send(frames)
 
     async def send(self, frames: Sequence[Frame], subscription: str | None = None) -> bool:
-        """Send these in order, as fast as they are read; whether somebody was there all the time."""
+        """Send these in order, as fast as they are read, to one subscription or to all; whether somebody
+        was there all the time. Raises `ValueError` for a subscription that there is not."""
+        if subscription is not None and subscription not in self._disorders:
+            raise ValueError(f"no such subscription: {subscription}")
         self.emitted += len(frames)
+        chosen = self._disorders if subscription is None else (subscription,)
         heard = True
         for start in range(0, len(frames), _CHUNK):
-            disordered = self._disorder.apply(
-                frames[start : start + _CHUNK], asyncio.get_running_loop().time()
-            )
-            heard &= await self._deliver(disordered, subscription)
+            chunk = frames[start : start + _CHUNK]
+            for name in chosen:
+                disordered = self._disorders[name].apply(chunk, asyncio.get_running_loop().time())
+                heard &= await self._deliver(name, disordered)
         return heard
 
-    async def _deliver(self, frames: Sequence[Frame], subscription: str | None = None) -> bool:
+    async def send_raw(self, frame: Frame, subscription: str | None = None) -> bool:
+        """Send this frame as it is, past all disorder."""
+        chosen = self._disorders if subscription is None else (subscription,)
+        heard = [await self._deliver(name, [frame]) for name in chosen]
+        return all(heard)
+
+    async def _deliver(self, subscription: str, frames: Sequence[Frame]) -> bool:
         if not frames:
             return True
-        heard = self._gateway.deliver_all(frames, subscription)
+        heard = self._gateway.deliver(subscription, frames)
         self._changed()
         await self._gateway.drain()
         # A burst must leave the loop room for heartbeats and closing frames.

@@ -7,7 +7,6 @@ from random import Random
 
 import pytest
 
-from zoomrelay.simulator.disorder import Disorder
 from zoomrelay.simulator.faults import Faults
 from zoomrelay.simulator.script import Script
 from zoomrelay.simulator.stream import Stream
@@ -30,8 +29,9 @@ class _Gateway:
     def __init__(self) -> None:
         self.frames: list[tuple[float, Frame]] = []
         self.drain_seconds = 0.0
+        self.subscriptions = ("main",)
 
-    def deliver_all(self, frames: Sequence[Frame], subscription: str | None = None) -> bool:
+    def deliver(self, subscription: str, frames: Sequence[Frame]) -> bool:
         now = asyncio.get_running_loop().time()
         self.frames += [(now, frame) for frame in frames]
         return True
@@ -44,7 +44,7 @@ class _Gateway:
 def _stream(gateway: _Gateway, faults: Faults | None = None, **options: object) -> Stream:
     script = Script(Random(0), mix={"user": 1})
     settings: dict[str, object] = {"rate": 0.0, "count": None, "secret_token": "", "changed": lambda: None}
-    return Stream(script, gateway, Disorder(faults or Faults()), _LoopClock(), **settings | options)  # type: ignore[arg-type]
+    return Stream(script, gateway, faults or Faults(), _LoopClock(), **settings | options)  # type: ignore[arg-type]
 
 
 async def _run(stream: Stream, seconds: float) -> None:
