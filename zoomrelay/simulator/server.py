@@ -104,6 +104,7 @@ class Simulator:
             raise
         self.port = self._runner.addresses[0][1]
         self._task = asyncio.create_task(self._stream.run(), name="simulator.stream")
+        self._task.add_done_callback(lambda _: self._changed())
         return self
 
     async def __aexit__(
@@ -234,8 +235,10 @@ class Simulator:
 
     async def until(self, happened: Callable[[], bool]) -> None:
         """Wait until `happened()`; it is asked again whenever a connection changes or sends something,
-        and after every batch of events."""
+        and after every batch of events. Raises what ended the stream, if anything did."""
         while not happened():
+            if self._task.done() and not self._task.cancelled():
+                self._task.result()
             await self._pulse.wait()
 
     def sent_since(self, number: int, limit: int) -> list[Sent]:
