@@ -285,6 +285,7 @@ class Relay:
             pid=os.getpid(),
             started=self._started_at,
             now=self.clock.wall(),
+            starting=not self.started.is_set(),
             stopping=self._stop.is_set(),
             sources=[self._source_status(name, stats.sources.get(name)) for name in self._sessions],
             sinks=sinks,

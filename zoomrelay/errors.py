@@ -45,6 +45,19 @@ class StateDirectoryError(ZoomrelayError):
     """The state directory is missing, in use by another relay, or not ours to use."""
 
 
+class RelayNotRunning(ZoomrelayError):
+    """No relay answers at the control socket of this state directory."""
+
+
+class ControlRefused(ZoomrelayError):
+    """The running relay answered a command with a refusal; its words say why."""
+
+    def __init__(self, message: str, *, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+        """HTTP status: 400 a wrong request, 404 no such thing, 422 an invalid configuration, 503 not now."""
+
+
 # --- Zoom -------------------------------------------------------------------------------------------
 
 

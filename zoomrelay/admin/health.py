@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from zoomrelay.spool.base import SinkCounts, SourceCounts
@@ -68,10 +70,15 @@ class Status(msgspec.Struct, frozen=True):
     started: float
     """Wall time."""
     now: float
+    starting: bool
     stopping: bool
     sources: list[SourceStatus]
     sinks: list[SinkStatus]
     spool: SpoolStatus
+
+    @property
+    def ready(self) -> bool:
+        return not self.not_ready_because
 
     @property
     def not_ready_because(self) -> list[str]:
@@ -80,9 +87,17 @@ class Status(msgspec.Struct, frozen=True):
         reasons = [_why_source(source) for source in self.sources if not source.ready]
         if not self.spool.writable:
             reasons.append(f"the spool cannot be written: {self.spool.trouble}")
+        if self.starting:
+            reasons.append("the relay is starting")
         if self.stopping:
             reasons.append("the relay is stopping")
         return reasons
+
+
+def document(status: Status) -> dict[str, Any]:
+    """`status` for JSON, with what follows from it: `ready` and `not_ready_because`."""
+    reasons = status.not_ready_because
+    return {"ready": not reasons, "not_ready_because": reasons, **msgspec.structs.asdict(status)}
 
 
 def _why_source(source: SourceStatus) -> str:

@@ -1,0 +1,148 @@
+"""A relay without a relay: something to ask and to tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from zoomrelay.admin.health import PathStatus, SinkStatus, SourceStatus, SpoolStatus, Status
+from zoomrelay.errors import ConfigError, Problem
+from zoomrelay.spool.base import DeadLetter, SinkCounts, SourceCounts
+
+START = 1_767_225_600.0
+"""2026-01-01T00:00:00Z"""
+
+
+def path(**changes: Any) -> PathStatus:
+    """An accepted subscription."""
+    given: dict[str, Any] = {
+        "subscription": "Sub0",
+        "state": "receiving",
+        "accepted": True,
+        "accepted_since": START + 2,
+        "last_error": "",
+        "cure": "",
+        "attempt": 0,
+        "next_attempt_at": None,
+        "gap_since": None,
+    }
+    return PathStatus(**given | changes)
+
+
+def lost_path(**changes: Any) -> PathStatus:
+    """One that Zoom refuses."""
+    given: dict[str, Any] = {
+        "state": "closed",
+        "accepted": False,
+        "accepted_since": None,
+        "last_error": "no_token: the client secret is wrong",
+        "cure": "copy the secret from the app's page",
+        "attempt": 3,
+        "next_attempt_at": START + 90,
+        "gap_since": START + 30,
+    }
+    return path(**given | changes)
+
+
+def source(*paths: PathStatus, name: str = "main") -> SourceStatus:
+    return SourceStatus(name, list(paths or (path(),)), SourceCounts(appended=12, merged=1))
+
+
+def sink(**changes: Any) -> SinkStatus:
+    given: dict[str, Any] = {
+        "name": "crm",
+        "type": "http",
+        "ok": True,
+        "last_error": "",
+        "misconfigured": False,
+        "counts": SinkCounts(appended=12, delivered=9, dead=1, pending=2, dead_letters=1),
+        "conservation_error": 0,
+    }
+    return SinkStatus(**given | changes)
+
+
+def spool(**changes: Any) -> SpoolStatus:
+    given: dict[str, Any] = {
+        "type": "sqlite",
+        "events": 12,
+        "bytes": 12_000,
+        "max_bytes": 1024**3,
+        "wal_bytes": 4096,
+        "writable": True,
+        "trouble": "",
+    }
+    return SpoolStatus(**given | changes)
+
+
+def status(**changes: Any) -> Status:
+    """A relay that is well, 60 s old."""
+    given: dict[str, Any] = {
+        "version": "1.2.3",
+        "pid": 4711,
+        "started": START,
+        "now": START + 60,
+        "starting": False,
+        "stopping": False,
+        "sources": [source()],
+        "sinks": [sink()],
+        "spool": spool(),
+    }
+    return Status(**given | changes)
+
+
+def dead_letter(number: int, **changes: Any) -> DeadLetter:
+    given: dict[str, Any] = {
+        "number": number,
+        "sink": "crm",
+        "source": "main",
+        "subscription": "Sub0",
+        "id": f"z1_{number:032x}",
+        "name": "meeting.started",
+        "received_ms": 1000 * number,
+        "died_ms": 1000 * number + 500,
+        "reason": "HTTP 422",
+        "attempts": 3,
+        "status": 422,
+        "excerpt": "no such meeting",
+        "redriving": False,
+        "content": b'{"event":"meeting.started","payload":"\xe2\x82\xac"}',
+    }
+    return DeadLetter(**given | changes)
+
+
+class FakeRelay:
+    """A `ControlTarget` with some dead letters and a configuration file that may be invalid."""
+
+    def __init__(self, *letters: DeadLetter) -> None:
+        self.now = status()
+        self.letters = {letter.number: letter for letter in letters}
+        self.problems: list[Problem] = []
+        self.needs_restart: list[str] = []
+        self.reloads = 0
+
+    def status(self) -> Status:
+        return self.now
+
+    async def gaps(self) -> Sequence[dict[str, Any]]:
+        return [{"from": "2026-01-01T00:00:00.000Z", "to": None, "seconds": 1.5, "cause": "closed"}]
+
+    async def reload(self) -> Sequence[str]:
+        if self.problems:
+            raise ConfigError(self.problems)
+        self.reloads += 1
+        return self.needs_restart
+
+    async def dead_letters(self, *, sink: str | None, limit: int) -> Sequence[DeadLetter]:
+        wanted = [letter for letter in self.letters.values() if sink is None or letter.sink == sink]
+        return [msgspec.structs.replace(letter, content=b"") for letter in wanted[-limit:]] if limit else []
+
+    async def dead_letter(self, number: int) -> DeadLetter | None:
+        return self.letters.get(number)
+
+    async def redrive(self, numbers: Sequence[int]) -> int:
+        return sum(number in self.letters for number in numbers)
+
+    async def discard(self, numbers: Sequence[int]) -> int:
+        return sum(self.letters.pop(number, None) is not None for number in numbers)

@@ -1,0 +1,96 @@
+"""Asks a running relay through its control socket. Synchronous, for commands; see `control` for paths."""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import os
+import socket
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlencode
+
+import msgspec
+
+from zoomrelay.admin.socket_path import control_socket_path
+from zoomrelay.errors import ControlRefused, RelayNotRunning, StateDirectoryError
+
+_Answer = TypeVar("_Answer")
+_GONE = {errno.ENOENT, errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE}
+
+
+class ControlClient:
+    """One call per connection; keeps nothing open.
+
+    Each call raises `RelayNotRunning` when no relay answers, `ControlRefused` when it says no, and
+    `StateDirectoryError` when the state directory is missing or not ours to use. Nothing is created.
+    """
+
+    def __init__(self, state_dir: Path, *, timeout_seconds: float = 10.0) -> None:
+        self._state_dir = state_dir
+        self._timeout_seconds = timeout_seconds
+
+    def get(self, path: str, type_: type[_Answer], **query: str | int | None) -> _Answer:
+        """Decode the answer to `GET path` as `type_`; a part of the query that is None is left out."""
+        given = {name: value for name, value in query.items() if value is not None}
+        target = f"{path}?{urlencode(given)}" if given else path
+        return msgspec.json.decode(self._call("GET", target, None), type=type_)
+
+    def post(self, path: str, type_: type[_Answer], body: object = None) -> _Answer:
+        """Send `body` as JSON, and decode the answer as `type_`."""
+        return msgspec.json.decode(self._call("POST", path, msgspec.json.encode(body)), type=type_)
+
+    def _call(self, method: str, target: str, body: bytes | None) -> bytes:
+        connection = _Connection(self._socket_path(), self._timeout_seconds)
+        try:
+            connection.request(method, target, body, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            content = answer.read()
+        except OSError as error:
+            raise self._explained(error) from error
+        except http.client.HTTPException as error:
+            raise RelayNotRunning(f"the relay of {self._state_dir} ended while it was asked") from error
+        finally:
+            connection.close()
+        if answer.status >= 300:
+            raise ControlRefused(_words(content, answer.status), status=answer.status)
+        return content
+
+    def _socket_path(self) -> Path:
+        if not self._state_dir.is_dir():
+            raise StateDirectoryError(
+                f"there is no state directory {self._state_dir}; has the relay run here?"
+            )
+        return control_socket_path(self._state_dir)
+
+    def _explained(self, error: OSError) -> RelayNotRunning | StateDirectoryError:
+        if error.errno in _GONE:
+            return RelayNotRunning(f"no relay is running on {self._state_dir}")
+        if isinstance(error, TimeoutError):
+            return RelayNotRunning(
+                f"the relay of {self._state_dir} did not answer within {self._timeout_seconds:g} s"
+            )
+        return StateDirectoryError(
+            f"the relay of {self._state_dir} cannot be asked: {error.strerror}; only the user it runs as may"
+        )
+
+
+class _Connection(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: Path, timeout_seconds: float) -> None:
+        super().__init__("localhost", timeout=timeout_seconds)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(os.fspath(self._path))
+
+
+def _words(content: bytes, status: int) -> str:
+    try:
+        answer: dict[str, Any] = msgspec.json.decode(content, type=dict[str, Any])
+        return str(answer["error"])
+    except (msgspec.MsgspecError, KeyError):
+        return f"the relay answered {status}"

@@ -1,0 +1,190 @@
+"""The control socket: everything that looks into a running relay or changes it, HTTP over a unix socket.
+
+    GET  /status          Status, with `ready` and `not_ready_because`
+    GET  /gaps            [gap, …], those that last included
+    GET  /dlq             [DeadLetter without content, …]; ?sink=NAME, ?limit=N (newest, oldest of them first)
+    GET  /dlq/N           DeadLetter; its `content` is base64
+    POST /dlq/redrive     {"numbers": [N, …]} -> {"count": how many there were}
+    POST /dlq/discard     the same
+    POST /reload          -> {"needs_restart": [setting, …]}
+
+Every other answer is {"error": words}; an invalid configuration (422) has {"problems": [{"where", "what",
+"cure"}, …]} too. Who may open the socket may do all of this, so only the relay's own user may.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+from aiohttp import web
+
+from zoomrelay.admin.health import Status, document
+from zoomrelay.admin.socket_path import control_socket_path
+from zoomrelay.errors import ConfigError, SpoolError, StateDirectoryError
+from zoomrelay.spool.base import DeadLetter
+from zoomrelay.telemetry.redaction import redact
+
+DEFAULT_LIMIT = 1000
+_LARGEST_BODY_BYTES = 8 * 1024 * 1024
+_CLOSE_SECONDS = 0.2
+
+
+class ControlTarget(Protocol):
+    """What a running relay can be asked and told."""
+
+    def status(self) -> Status: ...
+
+    async def gaps(self) -> Sequence[dict[str, Any]]:
+        """Every gap of the ledger as JSON, those that last at the end."""
+        ...
+
+    async def reload(self) -> Sequence[str]:
+        """Read the configuration anew and take it over; the settings that differ and need a restart.
+        Raises `ConfigError`; then nothing was changed."""
+        ...
+
+    async def dead_letters(self, *, sink: str | None, limit: int) -> Sequence[DeadLetter]: ...
+
+    async def dead_letter(self, number: int) -> DeadLetter | None: ...
+
+    async def redrive(self, numbers: Sequence[int]) -> int: ...
+
+    async def discard(self, numbers: Sequence[int]) -> int: ...
+
+
+class Numbers(msgspec.Struct, forbid_unknown_fields=True):
+    """Numbers of dead letters."""
+
+    numbers: list[int]
+
+
+class ControlServer:
+    """Serves `target` at the control socket of `state_dir`, whose lock the caller holds."""
+
+    def __init__(self, state_dir: Path, target: ControlTarget) -> None:
+        self._state_dir = state_dir
+        self._target = target
+        self._runner: web.AppRunner | None = None
+
+    async def open(self) -> None:
+        """Listen; a socket left behind by a killed relay is replaced. Raises `StateDirectoryError`."""
+        listening = _listening_socket(control_socket_path(self._state_dir))
+        app = web.Application(middlewares=[_explained], client_max_size=_LARGEST_BODY_BYTES)
+        app.add_routes(self._routes())
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_CLOSE_SECONDS)
+        await self._runner.setup()
+        assert self._runner.server is not None
+        self._server = await asyncio.get_running_loop().create_unix_server(
+            self._runner.server, sock=listening
+        )
+
+    async def close(self) -> None:
+        """Stop listening, and remove the socket. May be called without `open`, and twice."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            self._server.close()
+            control_socket_path(self._state_dir).unlink(missing_ok=True)
+            await runner.cleanup()
+
+    def _routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/status", self._status),
+            web.get("/gaps", self._gaps),
+            web.get("/dlq", self._dead_letters),
+            web.get("/dlq/{number}", self._dead_letter),
+            web.post("/dlq/redrive", self._redrive),
+            web.post("/dlq/discard", self._discard),
+            web.post("/reload", self._reload),
+        ]
+
+    async def _status(self, _request: web.Request) -> web.Response:
+        return _json(document(self._target.status()))
+
+    async def _gaps(self, _request: web.Request) -> web.Response:
+        return _json(await self._target.gaps())
+
+    async def _dead_letters(self, request: web.Request) -> web.Response:
+        limit = _number(request.query.get("limit", str(DEFAULT_LIMIT)))
+        letters = await self._target.dead_letters(sink=request.query.get("sink"), limit=limit)
+        return _json([_clean(letter) for letter in letters])
+
+    async def _dead_letter(self, request: web.Request) -> web.Response:
+        number = _number(request.match_info["number"])
+        letter = await self._target.dead_letter(number)
+        if letter is None:
+            raise web.HTTPNotFound(reason=f"there is no dead letter {number}")
+        # The content is the event itself, byte for byte; only what is said about it is redacted.
+        return _json_as_is(_clean(letter))
+
+    async def _redrive(self, request: web.Request) -> web.Response:
+        return _json({"count": await self._target.redrive(await _numbers(request))})
+
+    async def _discard(self, request: web.Request) -> web.Response:
+        return _json({"count": await self._target.discard(await _numbers(request))})
+
+    async def _reload(self, _request: web.Request) -> web.Response:
+        return _json({"needs_restart": list(await self._target.reload())})
+
+
+def _listening_socket(path: Path) -> socket.socket:
+    """0600 before anybody can connect: nobody can until `listen`."""
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        path.unlink(missing_ok=True)
+        listening.bind(os.fspath(path))
+        path.chmod(0o600)
+        listening.listen(16)
+    except OSError as error:
+        listening.close()
+        raise StateDirectoryError(f"cannot make the control socket {path}: {error.strerror}") from error
+    listening.setblocking(False)
+    return listening
+
+
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@web.middleware
+async def _explained(request: web.Request, handler: _Handler) -> web.StreamResponse:
+    """Refusals in JSON, in words."""
+    try:
+        return await handler(request)
+    except web.HTTPException as answer:
+        return _json({"error": answer.reason}, answer.status)
+    except msgspec.MsgspecError as error:
+        return _json({"error": str(error)}, 400)
+    except ConfigError as error:
+        problems = [{"where": p.where, "what": p.what, "cure": p.cure} for p in error.problems]
+        return _json({"error": f"the configuration is invalid: {error}", "problems": problems}, 422)
+    except SpoolError as error:
+        return _json({"error": str(error)}, 503)
+
+
+async def _numbers(request: web.Request) -> list[int]:
+    return msgspec.json.decode(await request.read(), type=Numbers).numbers
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise web.HTTPBadRequest(reason="must be a whole number")
+    return int(text)
+
+
+def _clean(letter: DeadLetter) -> DeadLetter:
+    """What receivers answered may echo what they were sent."""
+    return msgspec.structs.replace(letter, reason=redact(letter.reason), excerpt=redact(letter.excerpt))
+
+
+def _json(body: object, status: int = 200) -> web.Response:
+    text = redact(msgspec.json.encode(body).decode())
+    return web.Response(text=text, status=status, content_type="application/json")
+
+
+def _json_as_is(body: object) -> web.Response:
+    return web.Response(body=msgspec.json.encode(body), content_type="application/json")
