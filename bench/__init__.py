@@ -1,0 +1,1 @@
+"""Side-by-side measurements: `python -m bench`. Figures are printed, never asserted."""

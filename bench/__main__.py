@@ -1,0 +1,102 @@
+"""`python -m bench [--quick]`: everything, side by side, in one run."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+
+from bench import http_sink
+
+KINDS = {
+    "bare": "bare websockets loop, receives only",
+    "bare-file": "the same, writing a file, no promise",
+    "memory": "zoomrelay, memory spool, file sink",
+    "sqlite": "zoomrelay, sqlite spool, file sink",
+}
+
+
+def run(kind: str, count: int, rate: int) -> dict[str, float]:
+    """One child against one flood."""
+    flood = subprocess.Popen(
+        [sys.executable, "-m", "bench.flood", str(count), str(rate)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert flood.stdin and flood.stdout
+    try:
+        port = flood.stdout.readline().strip()
+        module = "bench.bare" if kind.startswith("bare") else "bench.relay"
+        child = [sys.executable, "-m", module, kind, port, str(count)]
+        figures: dict[str, float] = json.loads(subprocess.check_output(child, timeout=300))
+    finally:
+        flood.stdin.close()
+        flood.wait(30)
+    return figures
+
+
+def receiving(count: int) -> None:
+    print(f"\nreceiving, flooded with {count:,} events of about 900 bytes")
+    print(
+        f"{'':38} {'events/s':>9} {'ratio':>6} {'µs CPU':>7} {'peak MB':>8}   durable p50/p99   file p50/p99"
+    )
+    baseline = 0.0
+    for kind, title in KINDS.items():
+        figures = run(kind, count, 0)
+        baseline = baseline or figures["events_per_second"]
+        print(_line(title, figures, baseline), flush=True)
+
+
+def _line(title: str, figures: dict[str, float], baseline: float) -> str:
+    rate = figures["events_per_second"]
+    line = (
+        f"{title:38} {rate:9,.0f} {rate / baseline:6.2f} {figures['cpu_us']:7.1f} {figures['peak_mb']:8.0f}"
+    )
+    return line + _latencies(figures)
+
+
+def _latencies(figures: dict[str, float]) -> str:
+    if "durable_p50_ms" not in figures:
+        return ""
+    pair = "   {:6.1f} /{:6.1f} ms"
+    durable = pair.format(figures["durable_p50_ms"], figures["durable_p99_ms"])
+    return durable + pair.format(figures["file_p50_ms"], figures["file_p99_ms"])
+
+
+def steady(count: int) -> None:
+    print("\nreceiving at 1,000 events/s")
+    for kind in ("memory", "sqlite"):
+        figures = run(kind, count, 1000)
+        print(f"{KINDS[kind]:38} {'':41}{_latencies(figures).removeprefix('   ')}", flush=True)
+
+
+def posting(seconds: float) -> None:
+    print(f"\nhttp, {http_sink.CONCURRENCY} at a time, to a fast local receiver")
+    figures = asyncio.run(http_sink.measure(seconds))
+    for name, rate in figures.items():
+        print(f"{name:38} {rate:9,.0f} POST/s {rate / figures['aiohttp']:6.2f}", flush=True)
+
+
+def starting() -> None:
+    print("\nstarting")
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "zoomrelay", "--help"], stdout=subprocess.DEVNULL, check=True)
+    print(f"{'zoomrelay --help':38} {time.perf_counter() - began:9.2f} s")
+
+
+def main() -> None:
+    quick = "--quick" in sys.argv
+    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}")
+    receiving(40_000 if quick else 300_000)
+    steady(2_000 if quick else 10_000)
+    posting(1 if quick else 5)
+    starting()
+
+
+if __name__ == "__main__":
+    main()

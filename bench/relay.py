@@ -1,0 +1,108 @@
+"""zoomrelay under a flood, in a process of its own: `python -m bench.relay SPOOL PORT COUNT`.
+
+Prints one JSON object: events per second, CPU time per event, peak memory, and the time from receipt to the
+durable commit and to the durable file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from bench.bare import Measure
+from zoomrelay.app import Relay
+from zoomrelay.config.load import load
+from zoomrelay.event import Event
+from zoomrelay.sinks.file import FileSink
+from zoomrelay.spool.memory import MemorySpool
+from zoomrelay.spool.sqlite import SqliteSpool
+from zoomrelay.telemetry.logs import configure_logging
+
+
+class Latencies:
+    """Times from receipt, in batches: within one, receipt is taken to be even between first and last."""
+
+    def __init__(self) -> None:
+        self._samples: list[float] = []
+
+    def note(self, events: Sequence[Event]) -> None:
+        now_ms = time.time() * 1000
+        first, last = events[0].received_ms, events[-1].received_ms
+        steps = min(len(events), 10)
+        self._samples += [now_ms - first - (last - first) * n / steps for n in range(steps)] * (
+            len(events) // steps
+        )
+
+    def figures(self, name: str) -> dict[str, float]:
+        samples = sorted(self._samples)
+        return {
+            f"{name}_p50_ms": samples[len(samples) // 2],
+            f"{name}_p99_ms": samples[len(samples) * 99 // 100],
+        }
+
+
+async def relay(port: int, count: int, *, spool: str) -> None:
+    durable, filed = Latencies(), Latencies()
+    measure = Measure(count)
+    _watch(SqliteSpool if spool == "sqlite" else MemorySpool, "append", durable, measure)
+    _watch(FileSink, "send", filed)
+    with tempfile.TemporaryDirectory() as directory:
+        config = Path(directory, "zoomrelay.toml")
+        config.write_text(_TOML.format(directory=directory, port=port, spool=spool))
+        loaded = load(config, environ={}).config
+        configure_logging(loaded.log)
+        running = Relay(loaded)
+        task = asyncio.create_task(running.run())
+        await running.started.wait()
+        while running.spool.stats().sinks["out"].delivered < count:  # noqa: ASYNC110 - nobody says so
+            await asyncio.sleep(0.005)
+        measure.end(**durable.figures("durable"), **filed.figures("file"))
+        running.stop()
+        await task
+
+
+def _watch(kind: type[Any], method: str, latencies: Latencies, measure: Measure | None = None) -> None:
+    """Measure around the real method."""
+    original = getattr(kind, method)
+    begun: list[bool] = []
+
+    async def watched(self: Any, events: Sequence[Event], *arguments: Any) -> None:
+        if measure and not begun:
+            begun.append(True)
+            measure.begin()
+        await original(self, events, *arguments)
+        latencies.note(events)
+
+    setattr(kind, method, watched)
+
+
+_TOML = """
+state_dir = "{directory}/state"
+[sources.main]
+account_id = "account"
+client_id = "client"
+client_secret = "secret-of-the-bench"
+subscriptions = ["BenchSubscription"]
+token_url = "http://127.0.0.1:{port}/oauth/token"
+ws_url = "ws://127.0.0.1:{port}/ws"
+[spool]
+type = "{spool}"
+[sinks.out]
+type = "file"
+path = "{directory}/events.ndjson"
+[admin]
+listen = ""
+[log]
+level = "error"
+"""
+
+
+if __name__ == "__main__":
+    uvloop.run(relay(int(sys.argv[2]), int(sys.argv[3]), spool=sys.argv[1]))
