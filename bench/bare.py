@@ -49,7 +49,8 @@ async def bare(port: int, count: int, *, file: bool) -> None:
                     measure.begin()
                 if file:
                     out.write(json.loads(frame)["content"].encode() + b"\n")
-        measure.end()
+            measure.end()
+            socket.transport.abort()
 
 
 if __name__ == "__main__":
