@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
 from random import Random
+from typing import Protocol
 
 import structlog
 from prometheus_client import CollectorRegistry
 
 from zoomrelay import __version__
+from zoomrelay.admin.fill_rate import FillRate
 from zoomrelay.admin.health import PathStatus, SinkStatus, SourceStatus, SpoolStatus, Status
 from zoomrelay.auth.endpoint import TokenEndpoint
 from zoomrelay.auth.manager import TokenManager
@@ -20,6 +21,7 @@ from zoomrelay.config.subscriptions import subscription_id
 from zoomrelay.delivery.lane_worker import LaneWorker
 from zoomrelay.delivery.router import Route
 from zoomrelay.delivery.worker import StreamWorker, Worker
+from zoomrelay.errors import SinkError
 from zoomrelay.intake.admit import Intake
 from zoomrelay.intake.ledger import Ledger
 from zoomrelay.session.runner import SessionRunner
@@ -36,6 +38,27 @@ log = structlog.get_logger()
 
 _CLOSE_SECONDS = 0.5
 """For the closing handshake of the sockets, and for the last commit, each."""
+
+
+class Front(Protocol):
+    """What a relay shows of itself, and where it takes orders (`zoomrelay.front`)."""
+
+    async def open(self) -> None:
+        """Spool and state directory are ours, nothing else has begun. Raises `ConfigError` or
+        `StateDirectoryError`."""
+        ...
+
+    async def run(self) -> None:
+        """A service beside the others, until it is cancelled."""
+        ...
+
+    def stopping(self) -> None:
+        """The stop begins."""
+        ...
+
+    async def close(self) -> None:
+        """Everything else has ended. Also called where `open` failed."""
+        ...
 
 
 class Relay:
@@ -62,32 +85,41 @@ class Relay:
         self.ledger = Ledger(config.state_dir, self.clock, self.metrics, self._intake.held_until_ms)
         self._workers: dict[str, Worker] = {}
         self._sessions: dict[str, list[SessionRunner]] = {}
+        self._fill_rate = FillRate()
         self._stop = asyncio.Event()
         self._reloading = asyncio.Lock()
 
     # --- life ---------------------------------------------------------------------------------------
 
-    async def run(
-        self, *, services: Callable[[Relay, Supervisor], None] = lambda _relay, _supervisor: None
-    ) -> None:
-        """Until `stop`. `services` adds what else is to run (admin). Raises `StateDirectoryError`,
-        `SpoolFormatError` or `SpoolError` before anything has started, and an exception group if a service
-        crashes."""
+    async def run(self, front: Front | None = None) -> None:
+        """Until `stop`. `front` is opened before everything else and closed last. Raises
+        `StateDirectoryError`, `SpoolFormatError`, `SpoolError` or what `front.open` raises before anything
+        has started, and an exception group if a service crashes."""
         self.state.acquire(create=True)
         try:
             await self.spool.open(self._sink_starts(self.config))
             try:
-                async with Supervisor() as supervisor:
-                    self._supervisor = supervisor
-                    self._start(supervisor)
-                    services(self, supervisor)
-                    self.started.set()
-                    await self._stop.wait()
-                    await self._stop_in_order(supervisor)
+                if front is not None:
+                    await front.open()
+                await self._serve(front)
             finally:
                 await self.spool.close()
+                if front is not None:
+                    await front.close()
         finally:
             self.state.release()
+
+    async def _serve(self, front: Front | None) -> None:
+        async with Supervisor() as supervisor:
+            self._supervisor = supervisor
+            self._start(supervisor)
+            if front is not None:
+                supervisor.start("front", front.run())
+            self.started.set()
+            await self._stop.wait()
+            if front is not None:
+                front.stopping()
+            await self._stop_in_order(supervisor)
 
     def stop(self) -> None:
         """Stop in order; `run` returns when that is done."""
@@ -209,11 +241,17 @@ class Relay:
             for name in [n for n in new.sinks if n in changed or n not in old.sinks]:
                 self._start_sink(self._supervisor, new.sinks[name])
             for name in old.sinks.keys() & new.sinks.keys() - set(changed):
-                await self._workers[name].reopen()
+                await self._reopen(name)
             self.config = old.model_copy(
                 update={"sinks": new.sinks, "drain_seconds": new.drain_seconds, "log": new.log}
             )
             return _needs_restart(old, new)
+
+    async def _reopen(self, name: str) -> None:
+        try:
+            await self._workers[name].reopen()
+        except SinkError as error:
+            log.warning("sink.reopen_failed", sink=name, error=error.reason, hint="the next send tries again")
 
     async def _end_sink(self, name: str) -> None:
         worker = self._workers.pop(name)
@@ -279,6 +317,9 @@ class Relay:
             wal_bytes=stats.wal_bytes,
             writable=stats.writable,
             trouble=stats.trouble,
+            seconds_until_full=self._fill_rate.seconds_until_full(
+                self.clock.elapsed(), stats.bytes, stats.max_bytes
+            ),
         )
         return Status(
             version=__version__,

@@ -26,7 +26,7 @@ from aiohttp import web
 
 from zoomrelay.admin.health import Status, document
 from zoomrelay.admin.socket_path import control_socket_path
-from zoomrelay.errors import ConfigError, SpoolError, StateDirectoryError
+from zoomrelay.errors import ConfigError, ControlRefused, SpoolError, StateDirectoryError
 from zoomrelay.spool.base import DeadLetter
 from zoomrelay.telemetry.redaction import redact
 
@@ -46,7 +46,7 @@ class ControlTarget(Protocol):
 
     async def reload(self) -> Sequence[str]:
         """Read the configuration anew and take it over; the settings that differ and need a restart.
-        Raises `ConfigError`; then nothing was changed."""
+        Raises `ConfigError`, or `ControlRefused` at the wrong moment; then nothing was changed."""
         ...
 
     async def dead_letters(self, *, sink: str | None, limit: int) -> Sequence[DeadLetter]: ...
@@ -162,6 +162,8 @@ async def _explained(request: web.Request, handler: _Handler) -> web.StreamRespo
     except ConfigError as error:
         problems = [{"where": p.where, "what": p.what, "cure": p.cure} for p in error.problems]
         return _json({"error": f"the configuration is invalid: {error}", "problems": problems}, 422)
+    except ControlRefused as error:
+        return _json({"error": str(error)}, error.status)
     except SpoolError as error:
         return _json({"error": str(error)}, 503)
 

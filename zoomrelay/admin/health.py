@@ -60,6 +60,8 @@ class SpoolStatus(msgspec.Struct, frozen=True):
     wal_bytes: int
     writable: bool
     trouble: str
+    seconds_until_full: float | None = None
+    """At the growth of the last minutes; None while it does not grow."""
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -98,6 +100,31 @@ def document(status: Status) -> dict[str, Any]:
     """`status` for JSON, with what follows from it: `ready` and `not_ready_because`."""
     reasons = status.not_ready_because
     return {"ready": not reasons, "not_ready_because": reasons, **msgspec.structs.asdict(status)}
+
+
+def readiness(status: Status) -> dict[str, Any]:
+    """What `/readyz` answers: the reasons in words, and each source by itself."""
+    return {
+        "ready": status.ready,
+        "not_ready_because": status.not_ready_because,
+        "sources": {source.name: _source_readiness(source) for source in status.sources},
+        "spool": {"writable": status.spool.writable, "trouble": status.spool.trouble},
+    }
+
+
+def _source_readiness(source: SourceStatus) -> dict[str, Any]:
+    return {
+        "ready": source.ready,
+        "subscriptions": {
+            path.subscription: {
+                "accepted": path.accepted,
+                "state": path.state,
+                "last_error": path.last_error,
+                "cure": path.cure,
+            }
+            for path in source.paths
+        },
+    }
 
 
 def _why_source(source: SourceStatus) -> str:

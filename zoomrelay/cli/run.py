@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ import structlog
 from zoomrelay.app import Relay
 from zoomrelay.cli.options import ConfigOption, load_config
 from zoomrelay.config.models import Config
-from zoomrelay.errors import ConfigError
-from zoomrelay.telemetry.logs import configure_logging, protect_config, set_level
+from zoomrelay.errors import ConfigError, ControlRefused
+from zoomrelay.front import Front
+from zoomrelay.telemetry.logs import configure_logging, protect_config
 
 log = structlog.get_logger()
 
@@ -29,12 +30,16 @@ def command(config: ConfigOption = None) -> None:
 
 def run_loop(main: Coroutine[Any, Any, None]) -> None:
     """Run on the fastest loop there is."""
-    try:
-        from uvloop import new_event_loop
-    except ImportError:
-        new_event_loop = asyncio.new_event_loop
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(main)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
 
 
 class Process:
@@ -43,7 +48,7 @@ class Process:
 
     def __init__(self, config: Config, path: Path | None) -> None:
         self.relay = Relay(config)
-        self._path = path
+        self._front = Front(self.relay, lambda: load_config(path).config)
         self._reloads: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -54,7 +59,7 @@ class Process:
             loop.add_signal_handler(number, self._stop, main)
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         try:
-            await self.relay.run()
+            await self.relay.run(self._front)
         except asyncio.CancelledError:
             log.warning("relay.stopped_at_once")
 
@@ -64,20 +69,15 @@ class Process:
         self.relay.stop()
 
     def _hang_up(self) -> None:
-        task = asyncio.get_running_loop().create_task(self.reload(), name="reload")
+        task = asyncio.get_running_loop().create_task(self._reload(), name="reload")
         self._reloads.add(task)
         task.add_done_callback(self._reloads.discard)
 
-    async def reload(self) -> None:
-        """Read the configuration anew; if it is invalid nothing changes and the log says why."""
+    async def _reload(self) -> None:
+        """An invalid configuration changes nothing, and the log says why."""
         try:
-            config = load_config(self._path).config
+            await self._front.reload()
         except ConfigError as error:
             log.error("config.invalid", problems=[str(p) for p in error.problems], hint="nothing was changed")
-            return
-        protect_config(config)
-        needs_restart = await self.relay.reload(config)
-        set_level(config.log.level)
-        log.info("config.reloaded", sinks=list(config.sinks))
-        if needs_restart:
-            log.warning("config.needs_restart", settings=needs_restart)
+        except ControlRefused as error:
+            log.warning("config.not_reloaded", reason=str(error))

@@ -1,0 +1,103 @@
+"""The metrics that are read off a status whenever somebody scrapes: durable counters, and the spool."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from zoomrelay.admin.health import SinkStatus, SourceStatus, SpoolStatus, Status
+
+SOURCE_OUTCOMES = ("appended", "merged", "quarantined", "unheld")
+SINK_OUTCOMES = ("appended", "delivered", "dead", "filtered", "shed", "expired", "abandoned")
+
+
+class StatusCollector(Collector):
+    """Register it in a registry; it keeps nothing."""
+
+    def __init__(self, status: Callable[[], Status]) -> None:
+        self._status = status
+
+    def collect(self) -> Iterator[Metric]:
+        status = self._status()
+        yield _gauge("ready", "1 while `/readyz` answers 200.", float(status.ready))
+        yield from _of_sources(status.sources)
+        yield from _of_sinks(status.sinks)
+        yield from _of_spool(status.spool)
+
+
+def _of_sources(sources: Iterable[SourceStatus]) -> Iterator[Metric]:
+    events = CounterMetricFamily(
+        "zoomrelay_source_events",
+        "What became of the events of a source, since the spool was made.",
+        labels=("source", "outcome"),
+    )
+    for source in sources:
+        for outcome in SOURCE_OUTCOMES:
+            events.add_metric((source.name, outcome), getattr(source.counts, outcome))
+    yield events
+
+
+def _of_sinks(sinks: list[SinkStatus]) -> Iterator[Metric]:
+    events = CounterMetricFamily(
+        "zoomrelay_sink_events",
+        "What became of the events of a sink, since its start.",
+        labels=("sink", "outcome"),
+    )
+    redelivered = CounterMetricFamily(
+        "zoomrelay_sink_redelivered", "Dead letters that were redriven and delivered.", labels=("sink",)
+    )
+    for sink in sinks:
+        for outcome in SINK_OUTCOMES:
+            events.add_metric((sink.name, outcome), getattr(sink.counts, outcome))
+        redelivered.add_metric((sink.name,), sink.counts.redelivered)
+    yield events
+    yield redelivered
+    yield _per_sink("sink_pending_events", "Events that wait for a sink.", sinks, _counts("pending"))
+    yield _per_sink(
+        "sink_parked_events", "Pending events that are set aside until later.", sinks, _counts("parked")
+    )
+    yield _per_sink("sink_dead_letters", "Dead letters kept now.", sinks, _counts("dead_letters"))
+    yield _per_sink(
+        "conservation_error",
+        "Events of a sink that are not accounted for; must be 0.",
+        sinks,
+        lambda sink: sink.conservation_error,
+    )
+
+
+def _of_spool(spool: SpoolStatus) -> Iterator[Metric]:
+    full = spool.seconds_until_full
+    yield _gauge("spool_events", "Events held.", spool.events)
+    yield _gauge("spool_bytes", "Bytes of the events held.", spool.bytes)
+    yield _gauge("spool_max_bytes", "The setting spool.max_bytes.", spool.max_bytes)
+    yield _gauge("spool_wal_bytes", "Size of the write-ahead log.", spool.wal_bytes)
+    yield _gauge("spool_writable", "0 while the spool cannot be written.", float(spool.writable))
+    yield _gauge(
+        "spool_seconds_until_full",
+        "At the growth of the last minutes; +Inf while it does not grow.",
+        math.inf if full is None else full,
+    )
+
+
+def _counts(name: str) -> Callable[[SinkStatus], int]:
+    def read(sink: SinkStatus) -> int:
+        value: int = getattr(sink.counts, name)
+        return value
+
+    return read
+
+
+def _per_sink(
+    name: str, text: str, sinks: Iterable[SinkStatus], value: Callable[[SinkStatus], int]
+) -> Metric:
+    family = GaugeMetricFamily("zoomrelay_" + name, text, labels=("sink",))
+    for sink in sinks:
+        family.add_metric((sink.name,), value(sink))
+    return family
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily("zoomrelay_" + name, text, value=value)

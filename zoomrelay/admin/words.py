@@ -1,0 +1,101 @@
+"""A status in words, the same for the page, the terminal and the service manager. Pure."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from zoomrelay.admin.health import PathStatus, SinkStatus, SourceStatus, SpoolStatus, Status
+
+_DOING = {
+    "dialling": "connecting",
+    "upgraded": "connected, waiting for Zoom to accept",
+    "closed": "closed",
+}
+
+
+def headline(status: Status) -> str:
+    """One line: is all well, and if not, why."""
+    if status.ready:
+        return "Ready: every source is listened to and the spool can be written"
+    return "Not ready: " + "; ".join(status.not_ready_because)
+
+
+def summary(status: Status) -> str:
+    """One short line for a service manager."""
+    if status.starting or status.stopping:
+        return "Stopping" if status.stopping else "Starting"
+    paths = [path for source in status.sources for path in source.paths]
+    accepted = sum(path.accepted for path in paths)
+    line = f"{accepted} of {len(paths)} subscriptions accepted"
+    return line if status.ready else f"{line}. {headline(status)}"
+
+
+def path_state(path: PathStatus, now: float) -> str:
+    """What a subscription is doing."""
+    if path.accepted_since is not None:
+        return f"listening for {duration(now - path.accepted_since)}"
+    doing = _DOING.get(path.state, path.state)
+    if path.next_attempt_at is not None:
+        return f"{doing}; attempt {path.attempt + 1} in {duration(max(0.0, path.next_attempt_at - now))}"
+    return f"{doing}, attempt {path.attempt}" if path.attempt else doing
+
+
+def path_trouble(path: PathStatus, now: float) -> str:
+    """Why it does not listen, since when, and what would help; empty while it does."""
+    if path.accepted:
+        return ""
+    gap = f"gap of {duration(now - path.gap_since)} so far" if path.gap_since is not None else ""
+    return "; ".join(part for part in (gap, path.last_error, path.cure) if part)
+
+
+def source_counts(source: SourceStatus) -> str:
+    counts = source.counts
+    parts = [f"{counts.appended:,} events held", f"{counts.merged:,} merged"]
+    parts += [f"{counts.quarantined:,} unreadable"] if counts.quarantined else []
+    parts += [f"{counts.unheld:,} not held"] if counts.unheld else []
+    return ", ".join(parts)
+
+
+def sink_state(sink: SinkStatus) -> str:
+    """How a sink is doing, and what is wrong with it."""
+    if sink.ok:
+        return "ok"
+    doubt = "; it takes nothing: is it configured right?" if sink.misconfigured else ""
+    return f"failing: {sink.last_error}{doubt}"
+
+
+def spool_state(spool: SpoolStatus) -> str:
+    used = f"{spool.events:,} events, {size(spool.bytes)} of {size(spool.max_bytes)} used"
+    full = spool.seconds_until_full
+    if full is not None:
+        used += f", full in {duration(full)} at this rate" if full > 0 else ", full"
+    return used if spool.writable else f"cannot be written: {spool.trouble}; {used}"
+
+
+def duration(seconds: float) -> str:
+    """Its two largest units: `4 s`, `3 min 5 s`, `2 h 5 min`, `3 d 4 h`."""
+    whole = max(0, round(seconds))
+    for length, unit, next_length, next_unit in (
+        (86400, "d", 3600, "h"),
+        (3600, "h", 60, "min"),
+        (60, "min", 1, "s"),
+    ):
+        if whole >= length:
+            rest = whole % length // next_length
+            return f"{whole // length:,} {unit}" + (f" {rest} {next_unit}" if rest else "")
+    return f"{whole} s"
+
+
+def size(count_bytes: int) -> str:
+    """About three digits and a binary unit."""
+    amount, unit = float(count_bytes), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if amount < 1000:
+            break
+        amount, unit = amount / 1024, larger
+    return f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.3g} {unit}"
+
+
+def moment(wall: float) -> str:
+    """UTC, to the second."""
+    return datetime.fromtimestamp(wall, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

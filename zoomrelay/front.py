@@ -1,0 +1,96 @@
+"""What a relay shows of itself and where it takes orders: admin port, control socket, service manager."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import structlog
+
+from zoomrelay.admin import words
+from zoomrelay.admin.collector import StatusCollector
+from zoomrelay.admin.control import ControlServer
+from zoomrelay.admin.health import Status
+from zoomrelay.admin.notify import Notifier
+from zoomrelay.admin.server import AdminServer
+from zoomrelay.app import Relay
+from zoomrelay.config.models import Config
+from zoomrelay.errors import ControlRefused
+from zoomrelay.intake import ledger
+from zoomrelay.spool.base import DeadLetter
+from zoomrelay.telemetry.logs import protect_config, set_level
+
+log = structlog.get_logger()
+
+
+class Front:
+    """The front of one relay, for `Relay.run`; a `ControlTarget`. `load` reads the configuration anew."""
+
+    def __init__(
+        self, relay: Relay, load: Callable[[], Config], environ: Mapping[str, str] = os.environ
+    ) -> None:
+        self._relay = relay
+        self._load = load
+        self.admin = AdminServer(relay.config.admin.listen, self.status, relay.metrics.registry)
+        self._control = ControlServer(relay.config.state_dir, self)
+        self._notifier = Notifier(environ)
+        relay.metrics.registry.register(StatusCollector(self.status))
+
+    # --- life, as the relay wants it ----------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Raises `ConfigError` where the admin address, and `StateDirectoryError` where the control
+        socket cannot be had."""
+        await self.admin.open()
+        await self._control.open()
+
+    async def run(self) -> None:
+        """Keep the service manager informed."""
+        await self._relay.started.wait()
+        self._notifier.ready()
+        await self._notifier.run(lambda: words.summary(self.status()))
+
+    def stopping(self) -> None:
+        self._notifier.stopping()
+
+    async def close(self) -> None:
+        await self._control.close()
+        await self.admin.close()
+
+    # --- what can be asked and told -----------------------------------------------------------------
+
+    def status(self) -> Status:
+        return self._relay.status()
+
+    async def gaps(self) -> Sequence[dict[str, Any]]:
+        gaps = await asyncio.to_thread(ledger.read, self._relay.config.state_dir)
+        return [gap.as_json() for gap in gaps]
+
+    async def reload(self) -> Sequence[str]:
+        """Take over what can change while running; an invalid configuration changes nothing. The settings
+        that differ and need a restart. Raises `ConfigError`, or `ControlRefused` at the wrong moment."""
+        if self._relay.stopping or not self._relay.started.is_set():
+            raise ControlRefused("the relay is starting or stopping", status=503)
+        with self._notifier.reloading():
+            config = self._load()
+            protect_config(config)
+            needs_restart = await self._relay.reload(config)
+            set_level(config.log.level)
+        log.info("config.reloaded", sinks=list(config.sinks))
+        if needs_restart:
+            log.warning("config.needs_restart", settings=needs_restart)
+        return needs_restart
+
+    async def dead_letters(self, *, sink: str | None, limit: int) -> Sequence[DeadLetter]:
+        return await self._relay.spool.dead_letters(sink=sink, limit=limit)
+
+    async def dead_letter(self, number: int) -> DeadLetter | None:
+        return await self._relay.spool.dead_letter(number)
+
+    async def redrive(self, numbers: Sequence[int]) -> int:
+        return await self._relay.spool.redrive(numbers)
+
+    async def discard(self, numbers: Sequence[int]) -> int:
+        return await self._relay.spool.discard(numbers)
