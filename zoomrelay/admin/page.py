@@ -86,25 +86,12 @@ def _path(path: PathStatus, now: float) -> Iterator[str]:
 
 
 def _sink(sink: SinkStatus) -> Iterator[str]:
-    counts = sink.counts
-    figures = {
-        "delivered": counts.delivered,
-        "pending": counts.pending,
-        "parked": counts.parked,
-        "dead": counts.dead,
-        "dead letters kept": counts.dead_letters,
-        "filtered": counts.filtered,
-        "shed": counts.shed,
-        "expired": counts.expired,
-    }
-    always = {"delivered", "pending", "dead"}
-    shown = {name: count for name, count in figures.items() if count or name in always}
     grade = "bad" if sink.conservation_error else ""
     yield _card(
         [
             f"<p><strong>{escape(sink.name)}</strong> {escape(sink.type)},"
             f' <span class="{_grade(sink.ok)}">{escape(words.sink_state(sink))}</span></p>',
-            "<dl>" + "".join(_figure(name, f"{count:,}") for name, count in shown.items()),
+            "<dl>" + "".join(_figure(name, f"{count:,}") for name, count in words.sink_figures(sink).items()),
             _figure("unaccounted for", f"{sink.conservation_error:,}", grade) + "</dl>",
         ]
     )

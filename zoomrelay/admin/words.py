@@ -1,4 +1,7 @@
-"""A status in words, the same for the page, the terminal and the service manager. Pure."""
+"""A status in words, the same for the page, the terminal and the service manager. Pure.
+
+What other programs said stands in these words as one line, without anything that moves a cursor.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ def headline(status: Status) -> str:
     """One line: is all well, and if not, why."""
     if status.ready:
         return "Ready: every source is listened to and the spool can be written"
-    return "Not ready: " + "; ".join(status.not_ready_because)
+    return "Not ready: " + _printable("; ".join(status.not_ready_because))
 
 
 def summary(status: Status) -> str:
@@ -45,7 +48,7 @@ def path_trouble(path: PathStatus, now: float) -> str:
     if path.accepted:
         return ""
     gap = f"gap of {duration(now - path.gap_since)} so far" if path.gap_since is not None else ""
-    return "; ".join(part for part in (gap, path.last_error, path.cure) if part)
+    return _printable("; ".join(part for part in (gap, path.last_error, path.cure) if part))
 
 
 def source_counts(source: SourceStatus) -> str:
@@ -61,7 +64,23 @@ def sink_state(sink: SinkStatus) -> str:
     if sink.ok:
         return "ok"
     doubt = "; it takes nothing: is it configured right?" if sink.misconfigured else ""
-    return f"failing: {sink.last_error}{doubt}"
+    return _printable(f"failing: {sink.last_error}{doubt}")
+
+
+def sink_figures(sink: SinkStatus) -> dict[str, int]:
+    """Counts by their names: those that one always wants to see, and those that are not 0."""
+    counts = sink.counts
+    always = {"delivered": counts.delivered, "pending": counts.pending, "dead": counts.dead}
+    some = {
+        "parked": counts.parked,
+        "dead letters kept": counts.dead_letters,
+        "redelivered": counts.redelivered,
+        "filtered": counts.filtered,
+        "shed": counts.shed,
+        "expired": counts.expired,
+        "abandoned": counts.abandoned,
+    }
+    return {**always, **{name: count for name, count in some.items() if count}}
 
 
 def spool_state(spool: SpoolStatus) -> str:
@@ -69,7 +88,7 @@ def spool_state(spool: SpoolStatus) -> str:
     full = spool.seconds_until_full
     if full is not None:
         used += f", full in {duration(full)} at this rate" if full > 0 else ", full"
-    return used if spool.writable else f"cannot be written: {spool.trouble}; {used}"
+    return used if spool.writable else _printable(f"cannot be written: {spool.trouble}; {used}")
 
 
 def duration(seconds: float) -> str:
@@ -94,6 +113,10 @@ def size(count_bytes: int) -> str:
             break
         amount, unit = amount / 1024, larger
     return f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.3g} {unit}"
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else repr(text)[1:-1]
 
 
 def moment(wall: float) -> str:

@@ -14,6 +14,7 @@ class Entry(NamedTuple):
 
 COMMANDS: dict[str, Entry] = {
     "run": Entry("zoomrelay.cli.run:command", "Run the relay."),
+    "status": Entry("zoomrelay.cli.status:command", "Say how the running relay is doing."),
     "check": Entry("zoomrelay.cli.check:command", "Check the configuration, without any network."),
     "simulate": Entry("zoomrelay.cli.simulate:command", "Pretend to be Zoom, to test against."),
 }

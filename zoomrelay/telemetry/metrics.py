@@ -7,7 +7,19 @@ count in plain integers and add them up per batch or per second.
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+import platform
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
+
+from zoomrelay import __version__
 
 _LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60)
 
@@ -17,6 +29,10 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
+        # Otherwise every series has a second one that says when it began.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter("zoomrelay_" + name, text, labels, registry=registry)
@@ -29,6 +45,7 @@ class Metrics:
 
         path = ("source", "subscription")
         self.build_info = gauge("build_info", "Always 1; the labels say what runs.", "version", "python")
+        self.build_info.labels(__version__, platform.python_version()).set(1)
 
         # auth
         self.token_requests = counter(
