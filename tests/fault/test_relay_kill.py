@@ -1,0 +1,128 @@
+"""kill -9 at random moments: the spool opens again, what was held arrives, and the ledger tells the rest."""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.support import books, oracle
+from tests.support.lab import Lab
+from tests.support.receiver import Receiver
+
+RATE = 2000
+HELD_AFTER_SECONDS = 0.05
+IN_FLIGHT = RATE // 2
+"""Delivered and not durably settled: what comes in 100 ms, and what a busy machine adds to that."""
+
+
+@pytest.mark.parametrize(
+    ("seed", "kills"),
+    [(1, 5), (2, 5), *[pytest.param(seed, 10, marks=pytest.mark.full) for seed in range(10, 20)]],
+)
+async def test_killed_at_random_moments(tmp_path: Path, seed: int, kills: int) -> None:
+    random = Random(seed)
+    async with Lab(tmp_path, seed=seed) as lab:
+        flight = Flight(lab)
+        await lab.start()
+        lab.zoom.set_rate(RATE)
+        for _ in range(kills):
+            if random.random() < 0.7:
+                await lab.accepted()  # the others die while they start
+            await lab.pause(random.uniform(0, 1.0))
+            await flight.kill()
+            lab.relay.start()
+        await lab.accepted()
+        await lab.pause(0.5)
+        lab.zoom.set_rate(0)
+        await lab.finish()
+        await lab.relay.stop()
+        print(lab.figures())
+        lab.judge()
+        flight.judge()
+
+
+async def test_killed_while_it_posts(tmp_path: Path) -> None:
+    seed, random = 3, Random(3)
+    receiver = Receiver(seed=seed, refuse_part=0.2)
+    async with Lab(tmp_path, seed=seed, receiver=receiver, http_options="concurrency = 8") as lab:
+        flight = Flight(lab)
+        await lab.start()
+        lab.zoom.set_rate(300)
+        for _ in range(3):
+            await lab.pause(random.uniform(0.3, 1.2))
+            await flight.kill()
+            await lab.start()
+        lab.zoom.set_rate(0)
+        receiver.refuse_part = 0
+        await lab.finish()
+        await lab.relay.stop()
+        print(lab.figures())
+        lab.judge()
+        flight.judge()
+
+
+class Flight:
+    """Kills, and remembers what was in flight each time: delivered, and not durably settled."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self._copies = lab.relay.directory / "copies"
+        self._held: set[bytes] = set()
+        self._in_flight: dict[str, list[set[bytes]]] = {}
+
+    async def kill(self) -> None:
+        """Kill, and look at a copy of the spool, so that the original is recovered by the relay itself."""
+        lab = self._lab
+        lab.kill()
+        if lab.receiver is not None:
+            await lab.receiver.left()
+        if not (lab.state_dir / "spool.sqlite").exists():
+            return
+        copy = self._copies / str(len(lab.kills))
+        shutil.copytree(lab.state_dir, copy, ignore=shutil.ignore_patterns("control.sock"))
+        self._held.update(books.held(copy).values())
+        for sink, delivered in lab.delivered().items():
+            unsettled = books.unsettled(copy, sink)
+            self._in_flight.setdefault(sink, []).append(unsettled & set(delivered))
+        shutil.rmtree(copy)
+
+    def judge(self) -> None:
+        lab = self._lab
+        truth, seed = lab.truth(), f"seed {lab.seed}"
+        for sink, delivered in lab.delivered().items():
+            assert self._held <= set(delivered), f"{seed}: {sink} did not get everything that was held"
+            in_flight = self._in_flight.get(sink, [])
+            allowed = set().union(*in_flight)
+            twice = oracle.repeated(delivered)
+            assert set(twice) <= allowed, f"{seed}: {sink} got events again that were settled"
+            most = max(map(len, in_flight), default=0)
+            print(f"{seed}: {sink}: at most {most} in flight at a kill, {twice.total()} sent again")
+            assert most <= IN_FLIGHT, f"{seed}: {sink}: {most} events in flight"
+        self._judge_ages(truth)
+        for kill in lab.kills:
+            assert _listed(truth, kill), f"{seed}: the kill at {kill:.3f} is in no interval: {truth.gaps}"
+
+    def _judge_ages(self, truth: oracle.Truth) -> None:
+        """How old the oldest event was that a kill destroyed; negative if it was sent after the kill."""
+        lost = [sent for sent in oracle.lost(truth, self._lab.delivered()["archive"]) if sent.heard]
+        ages = []
+        for connection in truth.connections:
+            accepted = connection.accepted_at or float("inf")
+            kill = next((kill for kill in truth.kills if accepted <= kill), None)
+            if kill is not None:
+                own = [kill - sent.at for sent in lost if sent.connection == connection.number]
+                ages.append(max(own, default=0.0))
+        milliseconds = [round(age * 1000) for age in ages]
+        print(
+            f"seed {self._lab.seed}: age of the oldest event destroyed with each socket, ms: {milliseconds}"
+        )
+        # The machine may be busy with other things at one kill, not at most of them.
+        assert statistics.median(ages) < HELD_AFTER_SECONDS, milliseconds
+
+
+def _listed(truth: oracle.Truth, moment: float) -> bool:
+    return any(gap.from_ms / 1000 <= moment <= (gap.to_ms or 0) / 1000 for gap in truth.gaps)

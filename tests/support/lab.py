@@ -1,0 +1,238 @@
+"""A pretend Zoom, a relay before it, sinks behind it, and the judgement about all of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tests.support import books, oracle
+from tests.support.process import RelayProcess
+from tests.support.receiver import Receiver
+from zoomrelay.intake import ledger
+from zoomrelay.simulator.journal import Connection
+from zoomrelay.simulator.server import Simulator
+
+_CONFIG = """
+state_dir = "{state}"
+drain_seconds = {drain_seconds}
+[sources.main]
+account_id = "{account_id}"
+client_id = "{client_id}"
+client_secret = "{client_secret}"
+subscriptions = ["{subscription}"]
+token_url = "{token_url}"
+ws_url = "{ws_url}"
+{source}
+[spool]
+type = "{spool}"
+[admin]
+listen = ""
+[log]
+level = "debug"
+format = "json"
+[sinks.archive]
+type = "file"
+path = "{archive}"
+{more}
+"""
+_HTTP = """
+[sinks.crm]
+type = "http"
+url = "{url}"
+{options}
+"""
+STDOUT = '[sinks.console]\ntype = "stdout"\n'
+
+
+class Lab:
+    """An async context manager. The relay has a file sink `archive` always, an http sink `crm` where there
+    is a receiver, and whatever `more` (TOML) names. At the end everything it wrote is searched for secrets.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        seed: int,
+        receiver: Receiver | None = None,
+        http_options: str = "",
+        more: str = "",
+        source: str = "",
+        spool: str = "sqlite",
+        drain_seconds: float = 5,
+        **simulator: Any,
+    ) -> None:
+        self.seed = seed
+        self.zoom = Simulator(seed=seed, journal_limit=1_000_000, **simulator)
+        self.receiver = receiver
+        self.relay = RelayProcess(directory)
+        self.state_dir = directory / "state"
+        self.archive_file = directory / "events.ndjson"
+        self.kills: list[float] = []
+        self._settings: dict[str, Any] = {
+            "more": more,
+            "source": source,
+            "spool": spool,
+            "drain_seconds": drain_seconds,
+        }
+        self._http_options = http_options
+        self._tokens: list[str] = []
+        self._marks = 0
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        self._note_tokens()
+        if self.receiver is not None:
+            await self._stack.enter_async_context(self.receiver)
+        await self._stack.enter_async_context(self.zoom)
+        self._stack.callback(self.relay.abandon)
+        self.configure()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+        if error is None:
+            assert not (leaks := self.leaks()), leaks
+
+    def configure(self, **changes: Any) -> None:
+        """Write the configuration file, with these settings changed."""
+        self._settings |= changes
+        known, more = self.zoom.credentials, self._settings["more"]
+        if self.receiver is not None:
+            more += _HTTP.format(url=self.receiver.url, options=self._http_options)
+        self.relay.config_file.write_text(
+            _CONFIG.format(
+                state=self.state_dir,
+                archive=self.archive_file,
+                account_id=known.account_id,
+                client_id=known.client_id,
+                client_secret=known.client_secret,
+                subscription=self.zoom.subscriptions[0],
+                token_url=self.zoom.token_url,
+                ws_url=self.zoom.ws_url,
+                **{**self._settings, "more": more},
+            )
+        )
+
+    # --- steps --------------------------------------------------------------------------------------
+
+    async def start(self, **how: Any) -> None:
+        """Start the relay, and return once Zoom has accepted it."""
+        self.relay.start(**how)
+        await self.accepted()
+
+    async def accepted(self) -> None:
+        """Zoom has accepted the process that runs now, and not only one that it does not know to be dead."""
+        await self.relay.until(
+            lambda: any(c.open and (c.accepted_at or 0) >= self.relay.started_at for c in self._connections),
+            f"acceptance (seed {self.seed})",
+        )
+
+    @property
+    def _connections(self) -> list[Connection]:
+        return self.zoom.journal.connections
+
+    def kill(self) -> None:
+        self.kills.append(self.relay.kill())
+
+    async def finish(self) -> None:
+        """Let everything on the way arrive in every sink: a last event goes behind all others."""
+        await self.accepted()
+        self._marks += 1
+        mark = f"mark {self._marks}"
+        heard = await self.zoom.emit({"event": "test.mark", "payload": {"mark": mark}})
+        assert heard, "the socket ended while everything should be calm"
+        await self.relay.until(lambda: mark.encode() in self._end_of_archive(), f"{mark} in the archive")
+        await self.relay.until(self._settled, f"the settling of every sink (seed {self.seed})", seconds=90)
+
+    def _end_of_archive(self) -> bytes:
+        if not self.archive_file.exists():
+            return b""
+        with self.archive_file.open("rb") as file:
+            file.seek(max(0, file.seek(0, 2) - 65536))
+            return file.read()
+
+    def _settled(self) -> bool:
+        return all(account.pending == 0 for account in books.accounts(self.state_dir).values())
+
+    async def pause(self, seconds: float) -> None:
+        """Let time pass: part of a schedule, never a wait for something."""
+        await asyncio.sleep(seconds)
+
+    # --- judgement ----------------------------------------------------------------------------------
+
+    def delivered(self) -> dict[str, list[bytes]]:
+        """What each sink got, in order."""
+        found = {"archive": _lines(self.archive_file)}
+        if STDOUT in self._settings["more"]:
+            found["console"] = _lines(self.relay.stdout_file)
+        if self.receiver is not None:
+            found["crm"] = list(self.receiver.taken)
+        return found
+
+    def truth(self) -> oracle.Truth:
+        gaps = ledger.read(self.state_dir)
+        return oracle.Truth(list(self.zoom.journal.since()), self.zoom.journal.connections, gaps, self.kills)
+
+    def judge(self) -> None:
+        """The rule holds at every sink, the ledger covers every time of deafness, the books balance."""
+        truth = self.truth()
+        found = oracle.uncovered(truth, self.zoom.subscriptions[0])
+        for sink, delivered in self.delivered().items():
+            found += oracle.problems(truth, sink, delivered, ordered=sink != "crm")
+        for sink, account in books.accounts(self.state_dir).items():
+            if account.conservation_error or account.pending:
+                found.append(f"{sink}: conservation error {account.conservation_error}, {account}")
+        assert not found, "\n".join([f"seed {self.seed}", *found, self.relay.tail()])
+
+    def figures(self) -> str:
+        """What happened, in one line, for whoever reads the output of a test."""
+        truth, delivered = self.truth(), self.delivered()
+        parts: dict[str, object] = {
+            "seed": self.seed,
+            "sent": len(truth.events),
+            "connections": dict(Counter(c.ending or "open" for c in truth.connections)),
+            "gaps": len(truth.gaps),
+            "gap seconds": round(sum(gap.seconds for gap in truth.gaps), 1),
+        }
+        for sink, contents in delivered.items():
+            parts[f"{sink} lost"] = len(oracle.lost(truth, contents))
+            parts[f"{sink} twice"] = oracle.repeated(contents).total()
+        if self.receiver is not None:
+            parts["requests"] = self.receiver.requests
+        return ", ".join(f"{name} {value}" for name, value in parts.items())
+
+    def leaks(self) -> list[str]:
+        """Where secrets stand that must not stand there."""
+        known = self.zoom.credentials
+        secrets = [known.client_secret, known.account_id, *self._tokens]
+        files = [self.relay.log_file, self.relay.stdout_file, self.archive_file]
+        files += [path for path in self.state_dir.glob("**/*") if path.is_file()]
+        texts = {path.name: path.read_bytes() for path in files if path.exists()}
+        return [
+            f"{name} holds a secret ({secret[:8]}…)"
+            for name, text in texts.items()
+            for secret in secrets
+            if secret.encode() in text
+        ]
+
+    def _note_tokens(self) -> None:
+        """Every token that is issued is a secret of this run."""
+        issue = self.zoom.tokens.issue
+
+        def noted(*arguments: Any, **options: Any) -> dict[str, object]:
+            answer = issue(*arguments, **options)
+            self._tokens.append(str(answer["access_token"]))
+            return answer
+
+        self.zoom.tokens.issue = noted  # type: ignore[method-assign]
+
+
+def _lines(file: Path) -> list[bytes]:
+    return file.read_bytes().split(b"\n")[:-1] if file.exists() else []
