@@ -20,7 +20,8 @@ from zoomrelay.config.models import Config, HttpSinkConfig, SinkConfig, SourceCo
 from zoomrelay.config.subscriptions import subscription_id
 from zoomrelay.delivery.lane_worker import LaneWorker
 from zoomrelay.delivery.router import Route
-from zoomrelay.delivery.worker import StreamWorker, Worker
+from zoomrelay.delivery.stream_worker import StreamWorker
+from zoomrelay.delivery.worker import Worker
 from zoomrelay.errors import SinkError
 from zoomrelay.intake.admit import Intake
 from zoomrelay.intake.ledger import Ledger

@@ -15,32 +15,55 @@ from typing import Literal
 from zoomrelay.spool.base import Item
 
 Ordering = Literal["key", "strict", "none"]
+STRICT = "\x00"
+"""Name of the only lane where order is strict."""
 
 
 @dataclass(slots=True, eq=False)
 class Lane:
-    """One queue; the fields after `items` speak of its head."""
+    """One queue; the fields after `items` speak of its head. Times are loop time, in seconds."""
 
     name: str
     items: deque[Item] = field(default_factory=deque)
     attempts: int = 0
-    failed_at: float | None = None
-    """When the head first failed, since it was read."""
-    healthy_at_failure: float = 0.0
-    """How long the sink had been healthy by then."""
+    """Made on the head, those before it was read included."""
+    tried_at: float | None = None
+    """When the first attempt since it was read began."""
+    failed: bool = False
+    """Whether an attempt failed since it was read."""
     successes_at_failure: int = 0
-    waited_seconds: float = 0.0
-    """How long the head had waited, while its sink was healthy, before it was read."""
+    """What the sink had taken when it failed first since it was read."""
+    _healthy_at_try: float = 0.0
 
     @property
     def head(self) -> Item:
         return self.items[0]
 
+    @property
+    def was_parked(self) -> bool:
+        """Whether the head has been set aside before."""
+        return self.items[0].waited_seconds > 0
+
     def begin(self) -> None:
         """A new head: take over what is known of it."""
         self.attempts = self.items[0].attempts
-        self.waited_seconds = self.items[0].waited_seconds
-        self.failed_at = None
+        self.tried_at = None
+        self.failed = False
+
+    def try_(self, now: float, healthy_seconds: float) -> None:
+        """Note that an attempt begins; `healthy_seconds` is for how long the sink has been healthy."""
+        self.attempts += 1
+        if self.tried_at is None:
+            self.tried_at, self._healthy_at_try = now, healthy_seconds
+
+    def fail(self, successes: int) -> None:
+        """Note that it failed; `successes` is what the sink has taken so far."""
+        if not self.failed:
+            self.failed, self.successes_at_failure = True, successes
+
+    def waited_seconds_at(self, healthy_seconds: float) -> float:
+        """For how long the head has waited while its sink was healthy, earlier readings included."""
+        return self.items[0].waited_seconds + healthy_seconds - self._healthy_at_try
 
 
 class Lanes:
@@ -72,10 +95,13 @@ class Lanes:
             self._events += 1
 
     def _name(self, item: Item) -> str:
-        """Names that are no event's key begin with a control character; no key does."""
-        if self._ordering == "key" and item.event.key:
-            return item.event.key
-        return "\x00" if self._ordering == "strict" else f"\x00{item.token}"
+        """Names that are no event's key begin with a control character, which no key of Zoom's does.
+        What is redriven comes late anyway: it has a lane of its own and holds up nobody."""
+        if item.redriven or self._ordering == "none":
+            return f"\x00{item.token}"
+        if self._ordering == "strict":
+            return STRICT
+        return item.event.key or f"\x00{item.token}"
 
     def pop(self, now: float) -> Lane | None:
         """A lane whose head may be tried now. It is the caller's until `done`, `retry` or `take`."""
@@ -107,3 +133,17 @@ class Lanes:
         del self._lanes[lane.name]
         self._events -= len(lane.items)
         return list(lane.items)
+
+    def take_tails(self, tried_by: float) -> list[tuple[str, list[Item]]]:
+        """Remove what stands behind heads whose first attempt began by that moment: the names of the
+        lanes, and those events in order. In strict order nothing may step aside."""
+        tried = [(lane, lane.tried_at) for lane in self._lanes.values() if len(lane.items) > 1]
+        stuck = [lane for lane, at in tried if at is not None and at <= tried_by]
+        return [self._take_tail(lane) for lane in stuck if lane.name != STRICT]
+
+    def _take_tail(self, lane: Lane) -> tuple[str, list[Item]]:
+        head = lane.items.popleft()
+        tail = list(lane.items)
+        lane.items = deque([head])
+        self._events -= len(tail)
+        return lane.name, tail

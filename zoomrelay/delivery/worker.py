@@ -1,7 +1,7 @@
 """One worker per sink: reads from the spool, sends, retries, settles. A slow sink holds up nobody else.
 
-`StreamWorker` feeds sinks that take batches one after the other (stdout, file): strict order, and a batch
-is sent until it is taken. `LaneWorker` (in `lane_worker`) feeds sinks that take events one by one, several
+What every worker does is here. `StreamWorker` (in `stream_worker`) feeds sinks that take batches one after
+the other (stdout, file); `LaneWorker` (in `lane_worker`) feeds sinks that take events one by one, several
 at a time.
 """
 
@@ -14,12 +14,13 @@ from random import Random
 
 import structlog
 
-from zoomrelay.delivery.retry import TRIES_WHEN_REJECTED, Health
+from zoomrelay.delivery.health import Health
+from zoomrelay.delivery.obituaries import Obituaries
 from zoomrelay.delivery.router import Route
 from zoomrelay.errors import SinkError, SinkRejected, SpoolError
 from zoomrelay.event import Event
 from zoomrelay.sinks.base import Sink
-from zoomrelay.spool.base import Death, Item, Settlement, Spool
+from zoomrelay.spool.base import Item, Settlement, Spool, Token
 from zoomrelay.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
@@ -29,17 +30,21 @@ _SPOOL_RETRY_SECONDS = 1.0
 
 
 class Worker(ABC):
-    """What every worker has. `run` ends after `stop`, or when it is cancelled; what was handed out and
-    not settled then is handed out again to the next worker of that name."""
+    """Call `run` once: it ends after `stop`, or when it is cancelled. What was handed out and not settled
+    then is handed out again to the next worker of that name."""
 
-    def __init__(self, sink: Sink, route: Route, spool: Spool, random: Random, metrics: Metrics) -> None:
+    def __init__(
+        self, sink: Sink, route: Route, spool: Spool, random: Random, metrics: Metrics, *, patience: int
+    ) -> None:
+        """`patience`: see `Health`."""
         self.name = sink.name
-        self.health = Health(sink.concurrency, random)
+        self.health = Health(random, patience=patience)
         self._sink = sink
         self._route = route
         self._spool = spool
+        self._obituaries = Obituaries(sink.name)
         self._stopping = asyncio.Event()
-        self._reading: asyncio.Task[Sequence[Item]] | None = None
+        self._reading: asyncio.Timeout | None = None
         self._sent = metrics.sink_attempts.labels(self.name, "sent")
         self._failed = metrics.sink_attempts.labels(self.name, "failed")
         self._rejected = metrics.sink_attempts.labels(self.name, "rejected")
@@ -53,50 +58,110 @@ class Worker(ABC):
                 await self._work()
         finally:
             self._spool.release(self.name)
+            self._obituaries.close()
             await self._sink.close()
 
     def stop(self) -> None:
         """Finish what is under way, and read no more."""
         self._stopping.set()
         if self._reading is not None:
-            self._reading.cancel()
+            self._reading.reschedule(asyncio.get_running_loop().time())
 
     async def reopen(self) -> None:
-        """See `Sink.reopen`."""
-        await self._sink.reopen()
+        """See `Sink.reopen`; never raises, for the next `send` tries again by itself."""
+        try:
+            await self._sink.reopen()
+        except SinkError as error:
+            log.warning("sink.reopen_failed", sink=self.name, error=error.reason)
 
     @abstractmethod
     async def _work(self) -> None:
         """Deliver until `_stopping` is set."""
 
-    async def _open(self) -> bool:
-        """Open the sink, however long it takes; False if we are to stop before."""
-        while not self._stopping.is_set():
-            try:
-                await self._sink.open()
-            except SinkError as error:
-                self._note_failure(error)
-                await self._pause()
-            else:
-                self._note_success()
-                return True
-        return False
+    # --- from the spool, and back -------------------------------------------------------------------
 
     async def _read(self, max_events: int) -> Sequence[Item]:
-        """What is due next; empty only if we are to stop."""
+        """What is due next; empty only if we are to stop. Nothing waits between the spool's handing out
+        and the return: a lane that is parked meanwhile could be overtaken."""
         while not self._stopping.is_set():
-            reading = asyncio.ensure_future(self._spool.read(self.name, max_events, READ_BYTES))
-            self._reading = reading
             try:
-                return await reading
+                # A scope without a limit of its own: `stop` ends it.
+                async with asyncio.timeout(None) as self._reading:
+                    return await self._spool.read(self.name, max_events, READ_BYTES)
+            except TimeoutError:
+                if not self._stopping.is_set():
+                    raise
             except SpoolError as error:
                 log.error("sink.spool_unreadable", sink=self.name, error=str(error))
                 await self._rest(_SPOOL_RETRY_SECONDS)
-            except asyncio.CancelledError:
-                task = asyncio.current_task()
-                if not self._stopping.is_set() or (task is not None and task.cancelling()):
-                    raise
+            finally:
+                self._reading = None
         return []
+
+    def _sort(self, items: Sequence[Item]) -> tuple[Sequence[Item], list[Token]]:
+        """Those that the sink wants, and the tokens of those that it does not."""
+        if self._route.takes_everything:
+            return items, []
+        wanted: list[Item] = []
+        filtered: list[Token] = []
+        wants = self._route.wants
+        for item in items:
+            if wants(item.event.name, item.event.source):
+                wanted.append(item)
+            else:
+                filtered.append(item.token)
+        return wanted, filtered
+
+    def _settle(self, settlement: Settlement) -> None:
+        self._spool.settle(self.name, settlement)
+        self._obituaries.add(settlement.dead)
+
+    # --- calling the sink ---------------------------------------------------------------------------
+
+    async def _open(self) -> bool:
+        """Open the sink, however long it takes; False if we are to stop before."""
+        while not self._stopping.is_set():
+            started = self._now()
+            try:
+                await self._sink.open()
+            except SinkError as error:
+                self._note_failure(error, started, first=True)
+                await self._pause()
+            else:
+                self._note_recovery(self.health.answered(self._now()))
+                return True
+        return False
+
+    async def _call(self, batch: Sequence[Event], attempt: int, *, first: bool) -> None:
+        """One call of the sink, measured and noted; `first`: nothing of it has failed before. Raises what
+        it raises."""
+        started = self._now()
+        try:
+            await self._sink.send(batch, attempt)
+        except SinkError as error:
+            self._note_failure(error, started, first=first)
+            raise
+        now = self._now()
+        self._seconds.observe(now - started)
+        self._sent.inc()
+        self._note_recovery(self.health.succeeded(now))
+
+    def _note_failure(self, error: SinkError, started: float, *, first: bool) -> None:
+        rejected = isinstance(error, SinkRejected)
+        (self._rejected if rejected else self._failed).inc()
+        if isinstance(error, SinkRejected) and error.final:
+            self._note_recovery(self.health.answered(self._now()))
+        elif self.health.failed(error, self._now(), started=started, first=first):
+            self._healthy.set(0)
+            hint = "it answers but takes nothing: is it configured right?" if rejected else None
+            log.warning("sink.failing", sink=self.name, error=error.reason, hint=hint)
+
+    def _note_recovery(self, failed_seconds: float | None) -> None:
+        if failed_seconds is not None:
+            self._healthy.set(1)
+            log.info("sink.recovered", sink=self.name, failed_seconds=round(failed_seconds, 1))
+
+    # --- waiting ------------------------------------------------------------------------------------
 
     async def _rest(self, seconds: float) -> None:
         """Wait, but not beyond `stop`."""
@@ -108,99 +173,8 @@ class Worker(ABC):
 
     async def _pause(self) -> None:
         """Wait until the sink may be called again."""
-        await self._rest(self.health.paused_until - asyncio.get_running_loop().time())
+        await self._rest(self.health.paused_until - self._now())
 
-    async def _call(self, batch: Sequence[Event], attempt: int) -> None:
-        """One call of the sink, measured and noted. Raises what it raises."""
-        loop = asyncio.get_running_loop()
-        start = loop.time()
-        try:
-            await self._sink.send(batch, attempt)
-        except SinkError as error:
-            (self._rejected if isinstance(error, SinkRejected) else self._failed).inc()
-            self._note_failure(error)
-            raise
-        self._seconds.observe(loop.time() - start)
-        self._sent.inc()
-        self._note_success()
-
-    def _note_failure(self, error: SinkError) -> None:
-        if self.health.failed(error, asyncio.get_running_loop().time()):
-            self._healthy.set(0)
-            log.warning(
-                "sink.failing",
-                sink=self.name,
-                error=error.reason,
-                hint="it answers but takes nothing: is it configured right?"
-                if self.health.misconfigured
-                else "",
-            )
-
-    def _note_success(self) -> None:
-        if self.health.succeeded(asyncio.get_running_loop().time()):
-            self._healthy.set(1)
-            log.info("sink.recovered", sink=self.name)
-
-
-class StreamWorker(Worker):
-    """Batches, one after the other, in order of arrival."""
-
-    _taken_before_batch = 0
-
-    async def _work(self) -> None:
-        while not self._stopping.is_set():
-            items = await self._read(self._sink.max_batch)
-            if not items:
-                return
-            self._taken_before_batch = self.health.successes
-            settlement = await self._deliver(items)
-            if settlement is None:
-                return
-            self._spool.settle(self.name, settlement)
-
-    async def _deliver(self, items: Sequence[Item]) -> Settlement | None:
-        """Send what is wanted of these until it is taken; None if we are to stop before."""
-        wanted, filtered = self._sort(items)
-        dead: list[Death] = []
-        if wanted:
-            taken = await self._send(wanted, dead)
-            if taken is None:
-                return None
-            wanted = taken
-        return Settlement(delivered=[item.token for item in wanted], filtered=filtered, dead=dead)
-
-    def _sort(self, items: Sequence[Item]) -> tuple[Sequence[Item], list[int]]:
-        if self._route.takes_everything:
-            return items, []
-        wants = self._route.wants
-        flags = [wants(item.event.name, item.event.source) for item in items]
-        wanted = [item for item, flag in zip(items, flags, strict=True) if flag]
-        return wanted, [item.token for item, flag in zip(items, flags, strict=True) if not flag]
-
-    async def _send(self, items: Sequence[Item], dead: list[Death]) -> Sequence[Item] | None:
-        """Those that were taken; None if we are to stop before that is known."""
-        events = [item.event for item in items]
-        attempt = 0
-        while attempt == 0 or not self._stopping.is_set():
-            attempt += 1
-            before = self.health.successes
-            try:
-                await self._call(events, attempt)
-                return items
-            except SinkRejected as error:
-                if len(items) > 1:
-                    return await self._send_halves(items, dead)
-                if error.final or (attempt >= TRIES_WHEN_REJECTED and before > self._taken_before_batch):
-                    dead.append(Death(items[0], error.reason, attempt, error.status, error.excerpt))
-                    return []
-            except SinkError:
-                pass
-            await self._pause()
-        return None
-
-    async def _send_halves(self, items: Sequence[Item], dead: list[Death]) -> Sequence[Item] | None:
-        """One of these is not wanted: find it."""
-        middle = len(items) // 2
-        first = await self._send(items[:middle], dead)
-        second = None if first is None else await self._send(items[middle:], dead)
-        return None if first is None or second is None else [*first, *second]
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
