@@ -49,6 +49,7 @@ class LaneWorker(Worker):
         self._busy = 0
         self._room = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = 0.0
 
     async def _work(self) -> None:
         try:
@@ -137,10 +138,12 @@ class LaneWorker(Worker):
         due = self._lanes.next_due()
         if now < self.health.paused_until and len(self._lanes):
             due = self.health.paused_until
-        if self._timer is not None and self._timer.when() == due:
+        if self._timer is not None and self._timer_due == due:
             return
         self._stop_timer()
         if due is not None and due > now and self._idle:
+            # Not asked of the timer: for a delay below a millisecond uvloop gives a handle without `when`.
+            self._timer_due = due
             self._timer = asyncio.get_running_loop().call_at(due, self._on_timer)
 
     def _on_timer(self) -> None:
