@@ -13,7 +13,7 @@ CAP_SECONDS = 5.0
 SLOW_FLOOR_SECONDS = 60.0
 SLOW_CAP_SECONDS = 300.0
 RETRY_AFTER_CAP_SECONDS = 3600.0
-STABLE_SECONDS = 10.0
+STABLE_SECONDS = 2.0
 """Accepted for this long, a connection counts as sound and wipes the slate."""
 MAX_AT_ONCE = 3
 """New tokens tried without a pause: a fresh one, one by the other grant, and one that was stale."""
