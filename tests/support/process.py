@@ -31,6 +31,8 @@ class RelayProcess:
         self.stdout_file = directory / "stdout.ndjson"
         self.started_at = 0.0
         """Wall time of the last start."""
+        self.ended_at = 0.0
+        """Wall time, when the last `ended` or `kill` noticed the end."""
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(
@@ -68,16 +70,17 @@ class RelayProcess:
 
     def kill(self) -> float:
         """SIGKILL; when it was sent, wall time."""
-        at = time.time()
+        self.ended_at = time.time()
         self.signal(signal.SIGKILL)
         assert self._process is not None
         self._process.wait()
-        return at
+        return self.ended_at
 
     async def ended(self, seconds: float) -> int:
         """Its exit code, once it has ended by itself."""
         assert self._process is not None
         await self.until(lambda: not self.running, "the end of the relay", seconds=seconds, may_end=True)
+        self.ended_at = time.time()
         return self._process.wait()
 
     async def stop(self, seconds: float = 10.0) -> float:

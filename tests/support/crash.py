@@ -1,0 +1,184 @@
+"""Runs zoomrelay so that it dies, or that one of its services fails, at a named point.
+
+    ZOOMRELAY_TEST_CRASH="file.write.half:3"  python -m tests.support.crash run --config …
+
+The process kills itself with SIGKILL (or raises, for the points that end in `.raise`) when it passes the
+point for the third time. The product's own code knows nothing of this: its functions are wrapped from here.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from zoomrelay import cli
+from zoomrelay.event import Event
+from zoomrelay.intake import admit, ledger
+from zoomrelay.sinks import disk, http, stdout
+from zoomrelay.spool import sqlite
+
+VARIABLE = "ZOOMRELAY_TEST_CRASH"
+MODULE = ("-m", "tests.support.crash", "run")
+
+POINTS = (
+    "commit.before",
+    "commit.after",
+    "settle.before",
+    "settle.after",
+    "file.write.before",
+    "file.write.half",
+    "file.write.after",
+    "file.sync.after",
+    "stdout.write.after",
+    "http.before",
+    "http.after",
+    "ledger.before",
+    "ledger.half",
+    "ledger.after",
+)
+"""Where it can die."""
+FAILURES = ("ledger.raise", "intake.raise", "file.raise")
+"""Where a service can fail with an error that nobody expects."""
+
+
+class Countdown:
+    """Counts passages of the one point that was asked for."""
+
+    def __init__(self, point: str, passage: int) -> None:
+        self.point = point
+        self._left = passage
+
+    def due(self, point: str) -> bool:
+        """Whether this is the passage at which it is to happen."""
+        if point != self.point:
+            return False
+        self._left -= 1
+        return self._left == 0
+
+    def die_at(self, point: str) -> None:
+        if self.due(point):
+            die()
+
+    def raise_at(self, point: str) -> None:
+        if self.due(point):
+            raise RuntimeError(f"injected at {point}")
+
+
+def die() -> NoReturn:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("still alive")
+
+
+def main() -> None:
+    point, _, passage = os.environ[VARIABLE].partition(":")
+    assert point in POINTS + FAILURES, point
+    countdown = Countdown(point, int(passage or 1))
+    for wrap in (_commits, _settlements, _files, _outputs, _posts, _ledgers, _intakes):
+        wrap(countdown)
+    cli.main()
+
+
+# --- the points ---------------------------------------------------------------------------------------
+
+
+def _commits(countdown: Countdown) -> None:
+    class Connection(sqlite3.Connection):
+        def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:
+            if sql != "COMMIT":
+                return super().execute(sql, *arguments)
+            countdown.die_at("commit.before")
+            cursor = super().execute(sql, *arguments)
+            countdown.die_at("commit.after")
+            return cursor
+
+    connect = sqlite3.connect
+
+    def connected(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        return connect(*arguments, factory=Connection, **options)
+
+    sqlite3.connect = connected
+
+
+def _settlements(countdown: Countdown) -> None:
+    settle = sqlite.SqliteSpool.settle
+
+    def settled(self: sqlite.SqliteSpool, *arguments: Any) -> None:
+        countdown.die_at("settle.before")
+        settle(self, *arguments)
+        countdown.die_at("settle.after")
+
+    sqlite.SqliteSpool.settle = settled  # type: ignore[method-assign]
+
+
+def _files(countdown: Countdown) -> None:
+    write, sync = disk.SystemDisk.write, disk.SystemDisk.fdatasync
+
+    def written(self: disk.SystemDisk, descriptor: int, data: memoryview) -> int:
+        countdown.raise_at("file.raise")
+        countdown.die_at("file.write.before")
+        if countdown.due("file.write.half"):
+            write(self, descriptor, data[: len(data) // 2])
+            die()
+        count = write(self, descriptor, data)
+        countdown.die_at("file.write.after")
+        return count
+
+    def synced(self: disk.SystemDisk, descriptor: int) -> None:
+        sync(self, descriptor)
+        countdown.die_at("file.sync.after")
+
+    disk.SystemDisk.write, disk.SystemDisk.fdatasync = written, synced  # type: ignore[method-assign]
+
+
+def _outputs(countdown: Countdown) -> None:
+    send = stdout.StdoutSink.send
+
+    async def sent(self: stdout.StdoutSink, batch: Sequence[Event], attempt: int) -> None:
+        await send(self, batch, attempt)
+        countdown.die_at("stdout.write.after")
+
+    stdout.StdoutSink.send = sent  # type: ignore[method-assign]
+
+
+def _posts(countdown: Countdown) -> None:
+    send: Callable[..., Awaitable[None]] = http.HttpSink.send
+
+    async def sent(self: http.HttpSink, batch: Sequence[Event], attempt: int) -> None:
+        countdown.die_at("http.before")
+        await send(self, batch, attempt)
+        countdown.die_at("http.after")
+
+    http.HttpSink.send = sent  # type: ignore[method-assign]
+
+
+def _ledgers(countdown: Countdown) -> None:
+    append = ledger.append
+
+    def appended(file: Path, gaps: Sequence[ledger.Gap]) -> None:
+        countdown.raise_at("ledger.raise")
+        countdown.die_at("ledger.before")
+        append(file, gaps)
+        if countdown.due("ledger.half"):
+            os.truncate(file, file.stat().st_size - 20)
+            die()
+        countdown.die_at("ledger.after")
+
+    ledger.append = appended
+
+
+def _intakes(countdown: Countdown) -> None:
+    done = admit.Gate.done
+
+    def checked(self: admit.Gate, batch: Any) -> None:
+        countdown.raise_at("intake.raise")
+        done(self, batch)
+
+    admit.Gate.done = checked  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    main()
