@@ -235,6 +235,7 @@ class Relay:
             old = self.config
             for name in old.sinks.keys() - new.sinks.keys():
                 await self._end_sink(name)
+                self.metrics.forget_sink(name)
             changed = [n for n in old.sinks.keys() & new.sinks.keys() if old.sinks[n] != new.sinks[n]]
             for name in changed:
                 await self._end_sink(name)

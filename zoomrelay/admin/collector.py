@@ -59,6 +59,7 @@ def _of_sinks(sinks: list[SinkStatus]) -> Iterator[Metric]:
     yield _per_sink(
         "sink_parked_events", "Pending events that are set aside until later.", sinks, _counts("parked")
     )
+    yield _oldest_pending(sinks)
     yield _per_sink("sink_dead_letters", "Dead letters kept now.", sinks, _counts("dead_letters"))
     yield _per_sink(
         "conservation_error",
@@ -66,6 +67,18 @@ def _of_sinks(sinks: list[SinkStatus]) -> Iterator[Metric]:
         sinks,
         lambda sink: sink.conservation_error,
     )
+
+
+def _oldest_pending(sinks: Iterable[SinkStatus]) -> Metric:
+    family = GaugeMetricFamily(
+        "zoomrelay_sink_oldest_pending_timestamp_seconds",
+        "When the oldest event that waits for a sink was received; absent where none waits.",
+        labels=("sink",),
+    )
+    for sink in sinks:
+        if sink.counts.oldest_pending_ms is not None:
+            family.add_metric((sink.name,), sink.counts.oldest_pending_ms / 1000)
+    return family
 
 
 def _of_spool(spool: SpoolStatus) -> Iterator[Metric]:

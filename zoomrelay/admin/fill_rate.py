@@ -6,6 +6,8 @@ from collections import deque
 
 WINDOW_SECONDS = 300.0
 _SPACING_SECONDS = 5.0
+_LEAST_SECONDS = 30.0
+"""Over less than this, what has just come in and not yet gone out would look like growth."""
 _FULL = 0.99
 """A full spool makes room in steps, so it is mostly a little below its limit."""
 
@@ -18,12 +20,12 @@ class FillRate:
 
     def seconds_until_full(self, now: float, level_bytes: int, max_bytes: int) -> float | None:
         """Note the level at `now` (seconds that never jump back); None while it does not grow, and in the
-        first seconds. Call it as often as you like."""
+        first half minute. Call it as often as you like."""
         self._note(now, level_bytes)
         if level_bytes >= _FULL * max_bytes:
             return 0.0
         since, before_bytes = self._seen[0]
-        if now - since < _SPACING_SECONDS or level_bytes <= before_bytes:
+        if now - since < _LEAST_SECONDS or level_bytes <= before_bytes:
             return None
         return (max_bytes - level_bytes) * (now - since) / (level_bytes - before_bytes)
 

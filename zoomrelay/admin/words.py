@@ -14,6 +14,8 @@ _DOING = {
     "upgraded": "connected, waiting for Zoom to accept",
     "closed": "closed",
 }
+_SOON_SECONDS = 7 * 86400.0
+"""A spool that would be full later than this is not worth a word."""
 
 
 def headline(status: Status) -> str:
@@ -29,7 +31,7 @@ def summary(status: Status) -> str:
         return "Stopping" if status.stopping else "Starting"
     paths = [path for source in status.sources for path in source.paths]
     accepted = sum(path.accepted for path in paths)
-    line = f"{accepted} of {len(paths)} subscriptions accepted"
+    line = f"{accepted} of {_count(len(paths), 'subscription')} accepted"
     return line if status.ready else f"{line}. {headline(status)}"
 
 
@@ -53,7 +55,7 @@ def path_trouble(path: PathStatus, now: float) -> str:
 
 def source_counts(source: SourceStatus) -> str:
     counts = source.counts
-    parts = [f"{counts.appended:,} events held", f"{counts.merged:,} merged"]
+    parts = [f"{_count(counts.appended, 'event')} held", f"{counts.merged:,} merged"]
     parts += [f"{counts.quarantined:,} unreadable"] if counts.quarantined else []
     parts += [f"{counts.unheld:,} not held"] if counts.unheld else []
     return ", ".join(parts)
@@ -84,10 +86,12 @@ def sink_figures(sink: SinkStatus) -> dict[str, int]:
 
 
 def spool_state(spool: SpoolStatus) -> str:
-    used = f"{spool.events:,} events, {size(spool.bytes)} of {size(spool.max_bytes)} used"
+    used = f"{_count(spool.events, 'event')}, {size(spool.bytes)} of {size(spool.max_bytes)} used"
     full = spool.seconds_until_full
-    if full is not None:
-        used += f", full in {duration(full)} at this rate" if full > 0 else ", full"
+    if full == 0:
+        used += ", full"
+    elif full is not None and full < _SOON_SECONDS:
+        used += f", full in {duration(full)} at this rate"
     return used if spool.writable else _printable(f"cannot be written: {spool.trouble}; {used}")
 
 
@@ -113,6 +117,10 @@ def size(count_bytes: int) -> str:
             break
         amount, unit = amount / 1024, larger
     return f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.3g} {unit}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _printable(text: str) -> str:

@@ -90,3 +90,10 @@ class Metrics:
         self.sink_attempts = counter("sink_attempts", "Calls of a sink by result.", "sink", "result")
         self.sink_healthy = gauge("sink_healthy", "0 while a sink fails.", "sink")
         self.sink_send_seconds = histogram("sink_send_seconds", "Time that one call of a sink took.", "sink")
+
+    def forget_sink(self, sink: str) -> None:
+        """Export nothing more about a sink that is gone from the configuration."""
+        for result in ("sent", "failed", "rejected"):
+            self.sink_attempts.remove(sink, result)
+        self.sink_healthy.remove(sink)
+        self.sink_send_seconds.remove(sink)
