@@ -13,11 +13,11 @@ import msgspec
 
 from zoomrelay import __version__
 from zoomrelay.auth.refusals import classify
-from zoomrelay.auth.retry_after import retry_after_seconds
 from zoomrelay.auth.token import Instant, Token, read_token
 from zoomrelay.clock import Clock
 from zoomrelay.config.models import SourceConfig
 from zoomrelay.errors import TokenUnavailable
+from zoomrelay.retry_after import retry_after_seconds
 
 MAX_ANSWER_BYTES = 256 * 1024
 TIMEOUT_SECONDS = 15.0

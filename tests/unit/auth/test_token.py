@@ -7,10 +7,10 @@ import pytest
 
 from zoomrelay.auth.grants import Grants, Verdict
 from zoomrelay.auth.refusals import classify
-from zoomrelay.auth.retry_after import retry_after_seconds
 from zoomrelay.auth.token import Instant, Token, read_token
 from zoomrelay.config.models import SourceConfig
 from zoomrelay.errors import TokenRefused, TokenUnavailable
+from zoomrelay.retry_after import retry_after_seconds
 
 NOW = Instant(loop=100.0, elapsed=5000.0)
 
