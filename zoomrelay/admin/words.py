@@ -124,7 +124,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def _printable(text: str) -> str:
-    return text if text.isprintable() else repr(text)[1:-1]
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def moment(wall: float) -> str:
