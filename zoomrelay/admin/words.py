@@ -19,20 +19,24 @@ _SOON_SECONDS = 7 * 86400.0
 
 
 def headline(status: Status) -> str:
-    """One line: is all well, and if not, why."""
+    """One line: is all well, and if not, where to look. The reasons stand with the part that has them."""
     if status.ready:
         return "Ready: every source is listened to and the spool can be written"
-    return "Not ready: " + _printable("; ".join(status.not_ready_because))
+    troubles = [f"source {source.name} is not listened to" for source in status.sources if not source.ready]
+    troubles += [] if status.spool.writable else ["the spool cannot be written"]
+    troubles += ["the relay is starting"] if status.starting else []
+    troubles += ["the relay is stopping"] if status.stopping else []
+    return "Not ready: " + "; ".join(troubles)
 
 
 def summary(status: Status) -> str:
-    """One short line for a service manager."""
+    """One line for a service manager, which shows nothing else."""
     if status.starting or status.stopping:
         return "Stopping" if status.stopping else "Starting"
     paths = [path for source in status.sources for path in source.paths]
     accepted = sum(path.accepted for path in paths)
     line = f"{accepted} of {_count(len(paths), 'subscription')} accepted"
-    return line if status.ready else f"{line}. {headline(status)}"
+    return line if status.ready else _printable(f"{line}; {'; '.join(status.not_ready_because)}")
 
 
 def path_state(path: PathStatus, now: float) -> str:

@@ -90,12 +90,22 @@ def test_a_spool_that_cannot_be_written() -> None:
     assert text.startswith("cannot be written: disk I/O error")
 
 
+def test_headlines_name_everything_that_is_wrong() -> None:
+    assert words.headline(status()).startswith("Ready")
+    now = status(sources=[source(lost_path())], spool=spool(writable=False), stopping=True)
+    assert words.headline(now) == (
+        "Not ready: source main is not listened to; the spool cannot be written; the relay is stopping"
+    )
+    assert words.headline(status(starting=True)) == "Not ready: the relay is starting"
+
+
 def test_summaries_for_the_service_manager() -> None:
     assert words.summary(status()) == "1 of 1 subscription accepted"
     assert words.summary(status(starting=True)) == "Starting"
     assert words.summary(status(stopping=True)) == "Stopping"
     lost = words.summary(status(sources=[source(lost_path(), lost_path())]))
-    assert lost.startswith("0 of 2 subscriptions accepted. Not ready: source main")
+    assert lost.startswith("0 of 2 subscriptions accepted; source main: no subscription")
+    assert "copy the secret" in lost
 
 
 def test_the_plain_status_holds_everything() -> None:
