@@ -9,8 +9,9 @@ import platform
 import subprocess
 import sys
 import time
+from typing import Any
 
-from bench import http_sink
+from bench import http_sink, life
 
 KINDS = {
     "bare": "bare websockets loop, receives only",
@@ -20,7 +21,7 @@ KINDS = {
 }
 
 
-def run(kind: str, count: int, rate: int) -> dict[str, float]:
+def run(kind: str, count: int, rate: int) -> dict[str, Any]:
     """One child against one flood."""
     flood = subprocess.Popen(
         [sys.executable, "-m", "bench.flood", str(count), str(rate)],
@@ -33,7 +34,7 @@ def run(kind: str, count: int, rate: int) -> dict[str, float]:
         port = flood.stdout.readline().strip()
         module = "bench.bare" if kind.startswith("bare") else "bench.relay"
         child = [sys.executable, "-m", module, kind, port, str(count)]
-        figures: dict[str, float] = json.loads(subprocess.check_output(child, timeout=300))
+        figures: dict[str, Any] = json.loads(subprocess.check_output(child, timeout=300))
     finally:
         flood.stdin.close()
         flood.wait(30)
@@ -82,19 +83,28 @@ def posting(seconds: float) -> None:
         print(f"{name:38} {rate:9,.0f} POST/s {rate / figures['aiohttp']:6.2f}", flush=True)
 
 
+def growing(count: int) -> None:
+    print(f"\nmemory over {count:,} events, flooded")
+    samples = run("sqlite", count, 0)["resident_mb"]
+    print("resident MB at each fifth of the way: " + ", ".join(f"{mb:.0f}" for mb in samples), flush=True)
+
+
 def starting() -> None:
-    print("\nstarting")
+    print("\nstarting, idle, stopping")
     began = time.perf_counter()
     subprocess.run([sys.executable, "-m", "zoomrelay", "--help"], stdout=subprocess.DEVNULL, check=True)
     print(f"{'zoomrelay --help':38} {time.perf_counter() - began:9.2f} s")
+    for title, figure in life.measure().items():
+        print(f"{title:38} {figure}", flush=True)
 
 
 def main() -> None:
     quick = "--quick" in sys.argv
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}")
-    receiving(40_000 if quick else 300_000)
+    receiving(50_000 if quick else 300_000)
     steady(2_000 if quick else 10_000)
     posting(1 if quick else 5)
+    growing(100_000 if quick else 1_000_000)
     starting()
 
 

@@ -1,8 +1,9 @@
 """A Zoom that floods: token endpoint and WebSocket on one loopback port, with frames built beforehand.
 
 A process of its own, `python -m bench.flood COUNT RATE`: prints its port, serves one connection, sends
-COUNT different events (mean about 900 bytes) and stays until its standard input ends. RATE 0 means as fast
-as the other side reads. It is kept as lean as can be, so that it is not what is measured.
+COUNT different events (frames of about 900 bytes; above 100,000 a multiple of that) and stays until its
+standard input ends. RATE 0 means as fast as the other side reads. It is kept as lean as can be, so that it
+is not what is measured.
 """
 
 from __future__ import annotations
@@ -22,21 +23,29 @@ _CHUNK = 64
 _TICK_SECONDS = 0.002
 
 
+_DIFFERENT = 100_000
+_PASS = b"PPPPPP"
+"""Stands in every event for the number of its pass: built once, sent often, and all different."""
+
+
 def frames(count: int) -> list[bytes]:
-    """`count` different events, ready for the wire."""
+    """`count` different events, ready for the wire but for the number of the pass."""
     script = Script(Random(1))
     return [
-        encode_frame(Opcode.TEXT, envelope(_padded(script.next(1_700_000_000_000 + n)))) for n in range(count)
+        encode_frame(Opcode.TEXT, envelope(_marked(script.next(1_700_000_000_000 + n)))) for n in range(count)
     ]
 
 
-def _padded(content: bytes) -> bytes:
-    """Events of the simulator have 700 bytes on average; Zoom's have more."""
-    return content[:-1] + b',"padding":"' + b"x" * 180 + b'"}'
+def _marked(content: bytes) -> bytes:
+    return content[:-1] + b',"bench":"' + _PASS + b'"}'
+
+
+def _in_pass(wire: bytes, number: int) -> bytes:
+    return wire.replace(_PASS, b"%06d" % number)
 
 
 async def serve(count: int, rate: int) -> None:
-    prepared = frames(count)
+    prepared = frames(min(count, _DIFFERENT))
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
@@ -59,7 +68,7 @@ async def serve(count: int, rate: int) -> None:
         )
         writer.write(reply("build_connection", "ok"))
         await asyncio.sleep(0.2)
-        await (_paced(writer, prepared, rate) if rate else _flood(writer, prepared))
+        await (_paced(writer, prepared, rate) if rate else _flood(writer, prepared, count))
         while await reader.read(65536):
             pass
 
@@ -68,10 +77,12 @@ async def serve(count: int, rate: int) -> None:
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 
 
-async def _flood(writer: asyncio.StreamWriter, prepared: list[bytes]) -> None:
-    for start in range(0, len(prepared), _CHUNK):
-        writer.write(b"".join(prepared[start : start + _CHUNK]))
-        await writer.drain()
+async def _flood(writer: asyncio.StreamWriter, prepared: list[bytes], count: int) -> None:
+    chunks = [b"".join(prepared[start : start + _CHUNK]) for start in range(0, len(prepared), _CHUNK)]
+    for number in range(count // len(prepared)):
+        for chunk in chunks:
+            writer.write(_in_pass(chunk, number))
+            await writer.drain()
 
 
 async def _paced(writer: asyncio.StreamWriter, prepared: list[bytes], rate: int) -> None:
@@ -79,7 +90,7 @@ async def _paced(writer: asyncio.StreamWriter, prepared: list[bytes], rate: int)
     begin, sent = clock(), 0
     while sent < len(prepared):
         due = min(len(prepared), int((clock() - begin) * rate) + 1)
-        writer.write(b"".join(prepared[sent:due]))
+        writer.write(_in_pass(b"".join(prepared[sent:due]), 0))
         sent = due
         await asyncio.sleep(_TICK_SECONDS)
 

@@ -7,6 +7,7 @@ durable commit and to the durable file.
 from __future__ import annotations
 
 import asyncio
+import resource
 import sys
 import tempfile
 import time
@@ -55,17 +56,32 @@ async def relay(port: int, count: int, *, spool: str) -> None:
     _watch(FileSink, "send", filed)
     with tempfile.TemporaryDirectory() as directory:
         config = Path(directory, "zoomrelay.toml")
-        config.write_text(_TOML.format(directory=directory, port=port, spool=spool))
+        config.write_text(configuration(directory, port, spool))
         loaded = load(config, environ={}).config
         configure_logging(loaded.log)
         running = Relay(loaded)
         task = asyncio.create_task(running.run())
         await running.started.wait()
-        while running.spool.stats().sinks["out"].delivered < count:  # noqa: ASYNC110 - nobody says so
-            await asyncio.sleep(0.005)
-        measure.end(**durable.figures("durable"), **filed.figures("file"))
+        growth = await _until_delivered(running, count)
+        measure.end(**durable.figures("durable"), **filed.figures("file"), resident_mb=growth)
         running.stop()
         await task
+
+
+async def _until_delivered(running: Relay, count: int) -> list[float]:
+    """Wait for the last event; the resident memory (MB) at each fifth of the way."""
+    samples: list[float] = []
+    while (delivered := running.spool.stats().sinks["out"].delivered) < count:
+        if delivered >= count * (len(samples) + 1) // 5:
+            samples.append(resident_mb())
+        await asyncio.sleep(0.005)
+    return [*samples, resident_mb()]
+
+
+def resident_mb(process: str = "self") -> float:
+    """Memory that a process has now; Linux only."""
+    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 1024 / 1024
 
 
 def _watch(kind: type[Any], method: str, latencies: Latencies, measure: Measure | None = None) -> None:
@@ -81,6 +97,11 @@ def _watch(kind: type[Any], method: str, latencies: Latencies, measure: Measure 
         latencies.note(events)
 
     setattr(kind, method, watched)
+
+
+def configuration(directory: str, port: int, spool: str) -> str:
+    """What the relay is given, as TOML."""
+    return _TOML.format(directory=directory, port=port, spool=spool)
 
 
 _TOML = """
