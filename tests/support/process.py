@@ -121,7 +121,9 @@ class RelayProcess:
         return self.log_file.read_text() if self.log_file.exists() else ""
 
     def tail(self) -> str:
-        return "\n".join(self.log_text().splitlines()[-_TAIL:])
+        """The last lines of our own loggers, for messages of failing tests."""
+        lines = [line for line in self.log_text().splitlines() if not line.startswith('{"event": ')]
+        return "\n".join(lines[-_TAIL:])
 
 
 def _environment(more: Mapping[str, str]) -> dict[str, str]:

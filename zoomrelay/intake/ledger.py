@@ -7,8 +7,9 @@ Two files in the state directory, both independent of the spool, which they must
     alive.json    rewritten every second: for each path until when everything was held, or since when and
                   why it is not listening. What a crash leaves behind becomes a gap at the next start.
 
-A gap begins where the last frame was received and held, not where the trouble was noticed, and a little
-before: what the other side had sent just then may have been under way. It ends with acceptance. A gap may
+A gap begins where the last frame was received and held while the socket was surely whole
+(`session.hearing`), not where the trouble was noticed, and a little before: what the other side had sent
+just then may have been under way. It ends with acceptance. A gap may
 therefore be longer than the loss it stands for, never shorter.
 """
 
@@ -34,7 +35,7 @@ GAPS = "gaps.ndjson"
 ALIVE = "alive.json"
 
 CLEAN_MARGIN_SECONDS = 0.25
-"""Before a proper close: the way from there to us, and our own delay in reading it."""
+"""Before a proper close: the way from there to us."""
 UNCLEAN_MARGIN_SECONDS = 1.0
 """Before the last frame of a socket that broke, or of a process that was killed."""
 _STAMP_SECONDS = 1.0
@@ -89,15 +90,15 @@ class PathLedger:
             self.open_from_ms = None
         self._ledger.stamp_soon()
 
-    def lost(self, cause: str, detail: str, *, clean: bool, last_frame_wall: float) -> None:
+    def lost(self, cause: str, detail: str, *, clean: bool, heard_until: float) -> None:
         wall = self._ledger.clock.wall()
-        start = wall - CLEAN_MARGIN_SECONDS if clean else last_frame_wall - UNCLEAN_MARGIN_SECONDS
+        start = heard_until - (CLEAN_MARGIN_SECONDS if clean else UNCLEAN_MARGIN_SECONDS)
         self.listening = False
         self.begin(int(start * 1000), cause, detail, age=max(0.0, wall - start))
         self._ledger.stamp_soon()
 
-    def alive(self, last_frame_wall: float) -> None:
-        self.held_ms = self._ledger.held_until_ms(int(last_frame_wall * 1000))
+    def alive(self, heard_until: float) -> None:
+        self.held_ms = self._ledger.held_until_ms(int(heard_until * 1000))
 
     def begin(self, from_ms: int, cause: str, detail: str, *, age: float | None = None) -> None:
         """Open a gap; `age` is for how many seconds it has lasted, where the clocks of this boot know."""
@@ -145,14 +146,15 @@ class Ledger:
 
     def open(self, paths: Sequence[tuple[str, str]], last_received: Mapping[tuple[str, str], int]) -> None:
         """Begin with these paths; what the last process left behind becomes their open gaps.
-        `last_received` is what the spool knows: it may be newer than the last stamp."""
+        `last_received` is what the spool knows, for when the stamp was lost."""
         before = _read_stamp(self._directory)
         for source, subscription in paths:
             path = PathLedger(self, source, subscription)
             self._paths[source, subscription] = path
             left = before.get("paths", {}).get(_name(source, subscription))
-            if left is not None:
-                _resume(path, left, last_received.get((source, subscription), 0))
+            if left is None and (source, subscription) in last_received:
+                left = {"held_ms": last_received[source, subscription]}
+            _resume(path, left or {})
         mend(self._directory / GAPS)
         self._stamp()
 
@@ -220,13 +222,13 @@ def _stamp_of(path: PathLedger) -> dict[str, Any]:
     return {"from_ms": path.open_from_ms, "cause": path.cause, "detail": path.detail}
 
 
-def _resume(path: PathLedger, left: dict[str, Any], last_received_ms: int) -> None:
+def _resume(path: PathLedger, left: dict[str, Any]) -> None:
     """Open the gap that the last process left behind."""
     if "from_ms" in left:
         path.begin(left["from_ms"], left.get("cause", "stopped"), left.get("detail", ""))
     elif "held_ms" in left:
-        held_ms = max(left["held_ms"], last_received_ms)
-        path.begin(held_ms - int(UNCLEAN_MARGIN_SECONDS * 1000), "crash", "the process ended without a stop")
+        from_ms = left["held_ms"] - int(UNCLEAN_MARGIN_SECONDS * 1000)
+        path.begin(from_ms, "crash", "the process ended without a stop")
 
 
 def _name(source: str, subscription: str) -> str:

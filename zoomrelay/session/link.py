@@ -53,8 +53,8 @@ class Link:
         on_accepted: Callable[[], None],
         on_second: Callable[[float], None],
     ) -> None:
-        """`on_accepted` is called once, `on_second` about every second with the wall time of the last
-        byte received."""
+        """`on_accepted` is called once, `on_second` about every second with the wall time until
+        which everything was received."""
         self._connection = connection
         self._subscription = subscription
         self._consumer = consumer
@@ -66,7 +66,8 @@ class Link:
         self._ending: Ending | None = None
         self._accepted = asyncio.Event()
         self._unknown: set[str] = set()
-        self.last_frame_wall = clock.wall()
+        self._close_sent = 0.0
+        self._last_frame = self._received_until = self._whole_until = clock.wall()
 
     async def run(self) -> Ending:
         """Until the connection ends, for whatever reason; everything received was handed over then."""
@@ -88,7 +89,15 @@ class Link:
     async def close(self) -> None:
         """End it in order: a close frame out, what still comes taken in."""
         self._ending = self._ending or Ending(Cause.STOPPED)
+        self._close_sent = self._clock.wall()
         await self._connection.close()
+
+    def heard_until(self, ending: Ending) -> float:
+        """Wall time; the connection ended in this way, and not before then."""
+        if not ending.clean:
+            return self._received_until
+        # Whoever answers our close frame was there to hear it.
+        return self._close_sent if ending.cause is Cause.STOPPED else self._whole_until
 
     # --- receiving ----------------------------------------------------------------------------------
 
@@ -180,9 +189,10 @@ class Link:
             await self._give_up(Ending(Cause.SILENT, "a heartbeat could not be sent"))
 
     def _second(self) -> None:
+        self._connection.hearing.second(self._now(), reading=self._connection.reading)
         self._stamp()
         self._publish()
-        self._on_second(self.last_frame_wall)
+        self._on_second(self._received_until)
 
     async def _sleep(self, due_seconds: float) -> None:
         """Until then; once accepted, at once for the first heartbeat."""
@@ -201,9 +211,12 @@ class Link:
         return asyncio.get_running_loop().time()
 
     def _stamp(self) -> None:
-        self.last_frame_wall = self._clock.wall() - (self._now() - self._connection.last_received)
+        offset = self._clock.wall() - self._now()
+        self._last_frame = offset + self._connection.last_received
+        self._received_until = offset + self._connection.hearing.received_until
+        self._whole_until = offset + self._connection.hearing.whole_until
 
     def _publish(self) -> None:
         self._figures.publish(
-            last_frame_wall=self.last_frame_wall, round_trip_seconds=self._protocol.round_trip_seconds
+            last_frame_wall=self._last_frame, round_trip_seconds=self._protocol.round_trip_seconds
         )

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from zoomrelay.auth.token import Token
+from zoomrelay.session.hearing import Hearing
 from zoomrelay.session.messages import Header
 
 
@@ -55,13 +56,13 @@ class PathListener(Protocol):
         """From now on events can come."""
         ...
 
-    def lost(self, cause: str, detail: str, *, clean: bool, last_frame_wall: float) -> None:
-        """Once after each `accepted`: the socket ended. `clean`: with a proper close frame, so nothing
-        that was sent before it is lost; else everything since `last_frame_wall` may be."""
+    def lost(self, cause: str, detail: str, *, clean: bool, heard_until: float) -> None:
+        """Once after each `accepted`: the socket ended, some time after `heard_until`; until then
+        everything was heard. `clean`: with a proper close frame, so nothing that was sent on it is lost."""
         ...
 
-    def alive(self, last_frame_wall: float) -> None:
-        """About every second while accepted."""
+    def alive(self, heard_until: float) -> None:
+        """About every second while accepted; everything until then was heard."""
         ...
 
 
@@ -71,6 +72,16 @@ class Connection(Protocol):
     @property
     def last_received(self) -> float:
         """Loop time at which the last byte of any kind came."""
+        ...
+
+    @property
+    def hearing(self) -> Hearing:
+        """Told of every read; the session tells it of every second."""
+        ...
+
+    @property
+    def reading(self) -> bool:
+        """Nothing keeps it from reading."""
         ...
 
     async def receive(self) -> bytes:

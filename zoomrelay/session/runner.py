@@ -169,9 +169,9 @@ class SessionRunner:
         self.cure = ""
         self._told = None
 
-    def _on_second(self, last_frame_wall: float) -> None:
+    def _on_second(self, heard_until: float) -> None:
         if self._protocol.accepted:
-            self._listener.alive(last_frame_wall)
+            self._listener.alive(heard_until)
         if isinstance(self._consumer, CheckedConsumer):
             self._consumer.publish()
 
@@ -190,16 +190,16 @@ class SessionRunner:
             ending, accepted_seconds=accepted_seconds, token_left=token_left
         )
         if link is not None and accepted_seconds is not None:
-            self._say_closed(ending, link.last_frame_wall, accepted_seconds)
+            self._say_closed(ending, link.heard_until(ending), accepted_seconds)
         else:
             self._figures.attempted(ending.cause)
         if accepted_seconds is None or slow:
             self._say_failed(ending, delay_seconds, slow=slow)
         return delay_seconds
 
-    def _say_closed(self, ending: Ending, last_frame_wall: float, accepted_seconds: float) -> None:
+    def _say_closed(self, ending: Ending, heard_until: float, accepted_seconds: float) -> None:
         self._figures.closed(ending.cause)
-        self._listener.lost(ending.cause, ending.detail, clean=ending.clean, last_frame_wall=last_frame_wall)
+        self._listener.lost(ending.cause, ending.detail, clean=ending.clean, heard_until=heard_until)
         say = self._log.info if ending.cause is Cause.STOPPED else self._log.warning
         say(
             "session.closed",

@@ -22,6 +22,7 @@ from websockets.frames import CloseCode
 from zoomrelay import __version__
 from zoomrelay.config.models import SourceConfig
 from zoomrelay.errors import ConnectionEnded, DialError
+from zoomrelay.session.hearing import Hearing
 
 OPEN_TIMEOUT_SECONDS = 15.0
 """From the look-up of the name to the end of the upgrade."""
@@ -44,9 +45,15 @@ class StampedConnection(ClientConnection):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.last_received = self.loop.time()
+        self.hearing = Hearing(self.last_received)
+
+    @property
+    def reading(self) -> bool:
+        return not self.recv_messages.paused
 
     def data_received(self, data: bytes) -> None:
         self.last_received = self.loop.time()
+        self.hearing.read(len(data), self.last_received)
         super().data_received(data)
 
     async def receive(self) -> bytes:

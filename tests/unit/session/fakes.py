@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from zoomrelay.auth.token import Instant, Token
 from zoomrelay.config.models import SourceConfig
 from zoomrelay.errors import ConnectionEnded, DialError, TokenError
+from zoomrelay.session.hearing import Hearing
 from zoomrelay.session.messages import Header
 from zoomrelay.session.runner import SessionRunner
 from zoomrelay.telemetry.metrics import Metrics
@@ -63,11 +64,14 @@ class FakeConnection:
         self.close_frames = 0
         self.ended: ConnectionEnded | None = None
         self.last_received = self._now()
+        self.hearing = Hearing(self.last_received)
+        self.reading = True
         self._frames: asyncio.Queue[bytes | None] = asyncio.Queue()
 
     def frame(self, *frames: bytes) -> None:
         if self.ended is None:
             self.last_received = self._now()
+            self.hearing.read(sum(map(len, frames)), self.last_received)
             for frame in frames:
                 self._frames.put_nowait(frame)
 
@@ -220,11 +224,11 @@ class FakeListener:
     def accepted(self, wall: float) -> None:
         self.told.append(("accepted", wall - WALL))
 
-    def lost(self, cause: str, detail: str, *, clean: bool, last_frame_wall: float) -> None:
-        self.told.append(("lost", cause, clean, round(last_frame_wall - WALL, 3)))
+    def lost(self, cause: str, detail: str, *, clean: bool, heard_until: float) -> None:
+        self.told.append(("lost", cause, clean, round(heard_until - WALL, 3)))
 
-    def alive(self, last_frame_wall: float) -> None:
-        self.alive_walls.append(last_frame_wall - WALL)
+    def alive(self, heard_until: float) -> None:
+        self.alive_walls.append(heard_until - WALL)
 
 
 class House:

@@ -1,0 +1,45 @@
+"""A relay that stands still for seconds (a busy machine, a paused one): it was deaf without knowing."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.support.lab import Lab
+from zoomrelay.simulator.faults import How
+
+STALL_SECONDS = 2.5
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+async def test_socket_ends_while_the_relay_stands_still(tmp_path: Path, how: How) -> None:
+    async with Lab(tmp_path, seed=1) as lab:
+        await lab.start()
+        await lab.zoom.burst(20)
+        await lab.pause(1.2)
+        lab.relay.signal(signal.SIGSTOP)
+        await lab.zoom.burst(20)
+        lab.zoom.end(how, 1000, "Bye")
+        await lab.zoom.burst(20)
+        await lab.pause(STALL_SECONDS)
+        lab.relay.signal(signal.SIGCONT)
+        await lab.finish()
+        await lab.relay.stop()
+        lab.judge()
+
+
+async def test_killed_after_it_stood_still(tmp_path: Path) -> None:
+    async with Lab(tmp_path, seed=2) as lab:
+        await lab.start()
+        await lab.zoom.burst(20)
+        await lab.pause(1.2)
+        lab.relay.signal(signal.SIGSTOP)
+        await lab.zoom.burst(20)
+        await lab.pause(STALL_SECONDS)
+        lab.kill()
+        await lab.start()
+        await lab.finish()
+        await lab.relay.stop()
+        lab.judge()

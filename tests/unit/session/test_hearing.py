@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from zoomrelay.session.hearing import BACKLOG_BYTES, Hearing
+
+SMALL, LARGE = 900, BACKLOG_BYTES
+
+
+def test_a_read_is_vouched_for_by_the_next() -> None:
+    hearing = Hearing(0.0)
+    hearing.read(SMALL, 1.0)
+    assert hearing.received_until == hearing.whole_until == 0.0
+    hearing.read(SMALL, 2.0)
+    assert hearing.received_until == hearing.whole_until == 1.0
+
+
+def test_silence_counts_only_where_the_connection_was_alive_to_its_end() -> None:
+    hearing = Hearing(0.0)
+    hearing.read(SMALL, 0.5)
+    for now in (1.0, 2.0, 3.0):
+        hearing.second(now, reading=True)
+    assert hearing.received_until == 0.5
+    assert hearing.whole_until == 2.0
+
+
+def test_large_reads_leave_more_behind() -> None:
+    hearing = Hearing(0.0)
+    for now in (1.0, 2.0, 3.0):
+        hearing.read(LARGE, now)
+        hearing.second(now, reading=True)
+    assert hearing.whole_until <= 1.0
+    hearing.read(SMALL, 4.0)
+    hearing.read(SMALL, 5.0)
+    assert hearing.received_until == hearing.whole_until == 4.0
+
+
+def test_nothing_is_heard_while_reading_is_paused() -> None:
+    hearing = Hearing(0.0)
+    for now in (1.0, 2.0, 3.0):
+        hearing.second(now, reading=False)
+    hearing.second(4.0, reading=True)
+    assert hearing.whole_until == 0.0
+    hearing.second(5.0, reading=True)
+    assert hearing.whole_until == 4.0
+
+
+def test_what_was_read_after_standing_still_vouches_for_nothing() -> None:
+    hearing = Hearing(0.0)
+    hearing.read(SMALL, 0.9)
+    hearing.second(1.0, reading=True)
+    hearing.second(2.0, reading=True)
+    # Stood still for a minute; then what had come and the end of the socket are read at once.
+    hearing.read(SMALL, 62.0)
+    assert hearing.received_until == 0.9
+    hearing.second(62.0, reading=True)
+    assert hearing.received_until == 0.9
+    assert hearing.whole_until == 2.0

@@ -1,0 +1,50 @@
+"""Until when a connection was surely listened to. Pure: the time is passed in (event loop's seconds).
+
+The end of a socket is noticed when it is read, which may be long after it happened: the machine was busy,
+the process stood still, or so much had come that its reading took time. What was sent meanwhile, to nobody,
+must be in the gap ledger too. So a gap begins at the last moment at which we know that everything which had
+come was read and that the socket was whole:
+
+* A read that brought little has emptied the socket; one that brought much may have left more behind.
+* That the socket was whole at that moment shows only afterwards, in that it went on.
+"""
+
+from __future__ import annotations
+
+BACKLOG_BYTES = 16 * 1024
+"""A read of so many bytes may have left more behind: well below what one read takes, and below the
+smallest window by which TCP would make the other side wait."""
+
+
+class Hearing:
+    """Told of every read, and about once a second that time has passed."""
+
+    def __init__(self, now: float) -> None:
+        self.received_until = now
+        """Everything that was sent before has come, and so had something sent by the other side: what to go
+        by when a connection broke, for it may have been dead for as long as it was silent."""
+        self.whole_until = now
+        """The same, silence included: what to go by when a connection was closed properly, for then it
+        was alive to its end."""
+        self._latest = now
+        self._behind = False
+        self._second = now
+        self._was_reading = True
+
+    def read(self, size: int, now: float) -> None:
+        """So many bytes came in one read."""
+        if not self._behind:
+            self.received_until = self._latest
+            self.whole_until = max(self.whole_until, self._latest)
+        self._behind = size >= BACKLOG_BYTES
+        self._latest = now
+
+    def second(self, now: float, *, reading: bool) -> None:
+        """The connection is still there. `reading`: nobody has paused it."""
+        if reading and self._was_reading and not self._behind:
+            # Since the second before, the socket was looked at, and it was neither at its end nor full.
+            self.whole_until = max(self.whole_until, self._second)
+            if self._latest <= self._second:
+                self.received_until = self._latest
+        self._was_reading = reading
+        self._second = now
