@@ -68,17 +68,26 @@ class Health:
         self._turned_at = now
         return now - self._failing_since
 
-    def failed(self, error: SinkError, now: float, *, started: float, first: bool) -> bool:
-        """A call that began at `started` failed; `first`: the first failure of its event. True where
-        that is news: the sink counts as failing from now on, or looks misconfigured from now on."""
+    def failed(
+        self, error: SinkError, now: float, *, started: float, first: bool, whole: bool = False
+    ) -> bool:
+        """A call that began at `started` failed; `first`: the first failure of its event, `whole`: it
+        speaks of the sink in any case. True where that is news: the sink counts as failing from now on,
+        or looks misconfigured from now on."""
+        whole = whole or self._patience == 1
         self.last_error = error.reason
         self._count(now, first=first)
-        news = self._judge(error, now)
+        news = self._judge(error, now, whole=whole)
         self._obey(error, now)
         # Calls that were under way when the pause began tell nothing new.
-        if not self.ok and started > self._paused_at and (self._failed_events > 1 or self._patience == 1):
+        if not self.ok and started > self._paused_at and (whole or not self.one_event):
             self._pause(now)
         return news
+
+    @property
+    def one_event(self) -> bool:
+        """Whether at most one event has failed since the last success: that may be to blame itself."""
+        return self._failed_events <= 1
 
     def _count(self, now: float, *, first: bool) -> None:
         if self._failures == 0 and self.ok:
@@ -86,8 +95,8 @@ class Health:
         self._failures += 1
         self._failed_events += first
 
-    def _judge(self, error: SinkError, now: float) -> bool:
-        turned = self.ok and self._is_failing(now)
+    def _judge(self, error: SinkError, now: float, *, whole: bool) -> bool:
+        turned = self.ok and (whole or self._is_failing(now))
         if turned:
             self._healthy_seconds = self.healthy_seconds(now)
             self.ok = False
@@ -103,8 +112,9 @@ class Health:
     def _obey(self, error: SinkError, now: float) -> None:
         """Too many requests speaks of all of them; else an answer speaks of its event while others are
         taken."""
-        if error.status == _TOO_MANY_REQUESTS or not self.ok:
-            self.paused_until = max(self.paused_until, now + asked_seconds(error))
+        asked = asked_seconds(error)
+        if asked and (error.status == _TOO_MANY_REQUESTS or not self.ok):
+            self.paused_until = max(self.paused_until, now + asked)
 
     def _pause(self, now: float) -> None:
         self._pauses += 1

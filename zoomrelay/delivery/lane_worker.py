@@ -88,7 +88,7 @@ class LaneWorker(Worker):
 
     def _park_tails(self) -> None:
         """No room for long: what stands behind heads that are stuck, even in a call, makes way."""
-        if not self.health.ok:
+        if not self._others_may_go(self._now()):
             return
         tails = self._lanes.take_tails(self._now() - PARK_AFTER_SECONDS)
         self._settling.parked(
@@ -183,14 +183,15 @@ class LaneWorker(Worker):
             self._lanes.retry(lane, now + decision.after_seconds)
 
     def _should_park(self, lane: Lane, error: SinkError, now: float, wait_seconds: float) -> bool:
-        """Refusals are decided soon, and need to know what was taken meanwhile; a sink that waits as a
-        whole would park everything."""
-        if lane.name == STRICT or not isinstance(error, SinkUnavailable):
-            return False
-        if not self.health.ok or now < self.health.paused_until:
+        """Refusals are decided soon, and need to know what was taken meanwhile."""
+        if lane.name == STRICT or not isinstance(error, SinkUnavailable) or not self._others_may_go(now):
             return False
         since = now if lane.tried_at is None else lane.tried_at
         return lane.was_parked or now + wait_seconds - since > PARK_AFTER_SECONDS
+
+    def _others_may_go(self, now: float) -> bool:
+        """Parking is for the sake of other lanes: a sink that waits as a whole would park everything."""
+        return now >= self.health.paused_until and (self.health.ok or self.health.one_event)
 
     def _park(self, lane: Lane, wait_seconds: float, now: float) -> None:
         # The wait that begins counts in advance: nobody looks at a clock while it is parked.

@@ -17,7 +17,9 @@ from zoomrelay.errors import SinkError, SinkRejected
 TRIES_WHEN_REJECTED = 3
 """After so many refusals an event is dead, if others were taken meanwhile."""
 _BASE_SECONDS = 0.05
-"""Short: half of the calls may fail for reasons of the receiver's own, and a lane waits for its head."""
+_GROWTH = 1.5
+"""Short and gentle: where half of all calls fail for reasons of the receiver's own, doubling would make one
+event in a thousand wait for a minute, and its lane with it."""
 _MAX_DELAY_SECONDS = 60.0
 
 
@@ -57,4 +59,4 @@ def _delay_seconds(attempts: int, health: Health, now: float) -> float:
     if not health.ok and health.paused_until > now:
         return 0.0
     cap = _MAX_DELAY_SECONDS if health.ok else MAX_PAUSE_SECONDS
-    return full_jitter(attempts, base=_BASE_SECONDS, cap=cap, random=health.random)
+    return full_jitter(attempts, base=_BASE_SECONDS, cap=cap, factor=_GROWTH, random=health.random)

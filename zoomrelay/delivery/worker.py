@@ -125,7 +125,7 @@ class Worker(ABC):
             try:
                 await self._sink.open()
             except SinkError as error:
-                self._note_failure(error, started, first=True)
+                self._note_failure(error, started, first=True, whole=True)
                 await self._pause()
             else:
                 self._note_recovery(self.health.answered(self._now()))
@@ -146,12 +146,12 @@ class Worker(ABC):
         self._sent.inc()
         self._note_recovery(self.health.succeeded(now))
 
-    def _note_failure(self, error: SinkError, started: float, *, first: bool) -> None:
+    def _note_failure(self, error: SinkError, started: float, *, first: bool, whole: bool = False) -> None:
         rejected = isinstance(error, SinkRejected)
         (self._rejected if rejected else self._failed).inc()
         if isinstance(error, SinkRejected) and error.final:
             self._note_recovery(self.health.answered(self._now()))
-        elif self.health.failed(error, self._now(), started=started, first=first):
+        elif self.health.failed(error, self._now(), started=started, first=first, whole=whole):
             self._healthy.set(0)
             hint = "it answers but takes nothing: is it configured right?" if rejected else None
             log.warning("sink.failing", sink=self.name, error=error.reason, hint=hint)
