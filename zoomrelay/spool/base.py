@@ -111,7 +111,8 @@ class DeadLetter(msgspec.Struct, frozen=True):
     """Empty in listings; filled by `dead_letter(number)`."""
 
 
-def _everything(_name: str, _source: str) -> bool:
+def everything(_name: str, _source: str) -> bool:
+    """For sinks without a filter."""
     return True
 
 
@@ -122,7 +123,7 @@ class SinkStart:
     name: str
     start: str = "now"
     """`now` or `oldest`: where a sink begins that the spool has not met before."""
-    wants: Callable[[str, str], bool] = _everything
+    wants: Callable[[str, str], bool] = everything
     """(event name, source) -> whether it would be delivered; asked only when space is short."""
 
 
@@ -140,9 +141,9 @@ class SinkCounts:
     pending: int = 0
     redelivered: int = 0
     """Dead letters that were redriven and then delivered; counted apart."""
-    pending_bytes: int = 0
     oldest_pending_ms: int | None = None
-    """`received_ms` of the oldest pending event, where it is known cheaply."""
+    """About the `received_ms` of the oldest pending event that the sink's reader was given, or that is
+    parked; None where there is none."""
     parked: int = 0
     """How many of the pending events are parked."""
     dead_letters: int = 0

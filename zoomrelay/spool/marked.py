@@ -4,123 +4,86 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import groupby
+from operator import attrgetter
 
 from zoomrelay.clock import Clock
-from zoomrelay.spool.base import Item, Settlement, SinkCounts, SinkStart, SourceCounts
+from zoomrelay.event import Event
+from zoomrelay.spool.base import Item, Outcome, Settlement, SinkCounts, SinkStart, SourceCounts, Token
+from zoomrelay.spool.eviction import Eviction, OnShed
 from zoomrelay.spool.marks import Changes, SinkMarks
+from zoomrelay.spool.recent import Recent
 
-ORPHAN_SECONDS = 24 * 3600.0
-"""For how long a sink that left the configuration keeps its backlog, in running time of the relay."""
 _LANE_PORTION = 32
 """Parked events of one lane that are handed out at once."""
-
-
-@dataclass(slots=True)
-class Chunk:
-    """Events of one commit that are still at hand in memory."""
-
-    items: Sequence[Item]
-    size: int
-
-
-class Recent:
-    """The newest events, in memory, so that a sink that keeps up never reads the disk."""
-
-    def __init__(self, limit_bytes: int) -> None:
-        self._limit_bytes = limit_bytes
-        self._chunks: deque[Chunk] = deque()
-        self._size = 0
-
-    def add(self, items: Sequence[Item], size: int) -> None:
-        self._chunks.append(Chunk(items, size))
-        self._size += size
-        while self._size > self._limit_bytes and len(self._chunks) > 1:
-            self._size -= self._chunks.popleft().size
-
-    def drop_to(self, token: int) -> None:
-        """Forget chunks that every reader has passed."""
-        while self._chunks and self._chunks[0].items[-1].token <= token:
-            self._size -= self._chunks.popleft().size
-
-    def after(self, token: int, max_events: int, max_bytes: int) -> Sequence[Item]:
-        """Events from `token` + 1 on, or nothing if those are not here (any more)."""
-        found: list[Item] = []
-        size = 0
-        for chunk in self._chunks:
-            if chunk.items[-1].token <= token:
-                continue
-            skip = token + 1 - chunk.items[0].token
-            if skip < 0:
-                break
-            if found and (size + chunk.size > max_bytes or len(found) + len(chunk.items) > max_events):
-                break
-            if not found and not skip and len(chunk.items) <= max_events and chunk.size <= max_bytes:
-                found, size = list(chunk.items), chunk.size
-            else:
-                found += cut(chunk.items[skip:], max_events - len(found), max_bytes - size)
-                size += chunk.size
-            token = found[-1].token
-            if len(found) >= max_events or size >= max_bytes:
-                break
-        return found
-
-
-def cut(items: Sequence[Item], max_events: int, max_bytes: int) -> Sequence[Item]:
-    """The first of these that fit; at least one."""
-    size = 0
-    for at, item in enumerate(items[:max_events]):
-        size += len(item.event.content)
-        if size > max_bytes and at:
-            return items[:at]
-    return items[:max_events]
+_ORPHANS_EVERY_SECONDS = 60.0
+_RECHECK_SECONDS = 60.0
+"""A timer of the loop stands still while the machine is suspended; `Clock.elapsed` does not."""
 
 
 class MarkedSpool(ABC):
-    """Base of the sqlite and the memory spool."""
+    """Base of the sqlite and the memory spool. One reader per sink at a time."""
 
-    def __init__(self, clock: Clock, recent_bytes: int) -> None:
+    def __init__(self, clock: Clock, *, recent_bytes: int, on_shed: OnShed) -> None:
         self._clock = clock
         self._recent = Recent(recent_bytes)
-        self._last = 0
+        self._last: Token = 0
+        self._thinned_to: Token = 0
+        """Up to here, events that no lagging sink wants were taken out when space was short."""
         self._marks: dict[str, SinkMarks] = {}
         self._wake: dict[str, asyncio.Event] = {}
         self._starts: dict[str, SinkStart] = {}
+        self._eviction = Eviction(self._marks, self._starts, on_shed)
         self._sources: dict[tuple[str, str], SourceCounts] = {}
         self._last_received: dict[tuple[str, str], int] = {}
         self._orphans_checked = clock.elapsed()
 
     # --- sinks --------------------------------------------------------------------------------------
 
-    async def set_sinks(self, sinks: Sequence[SinkStart]) -> None:
-        names = {sink.name for sink in sinks}
+    def _take_sinks(self, sinks: Sequence[SinkStart]) -> None:
+        """Make the known sinks equal to these; storage writes the marks of all of them afterwards."""
+        self._age_orphans()
         for sink in sinks:
-            if sink.name not in self._marks:
-                self._marks[sink.name] = SinkMarks(
-                    sink.name, self._oldest() if sink.start == "oldest" else self._last
-                )
-            self._marks[sink.name].orphaned_seconds = None
-            self._wake.setdefault(sink.name, asyncio.Event())
+            self._welcome(sink)
+        names = {sink.name for sink in sinks}
         for name, marks in self._marks.items():
             if name not in names and marks.orphaned_seconds is None:
                 marks.orphaned_seconds = 0.0
-        self._starts = {sink.name: sink for sink in sinks}
-        self._sinks_changed()
+                marks.release(self._clock.elapsed())
+        self._starts.clear()
+        self._starts.update({sink.name: sink for sink in sinks})
+        self._thinned_to = 0
+        self._wake_readers()
 
-    def _age_orphans(self) -> None:
+    def _welcome(self, sink: SinkStart) -> None:
+        marks = self._marks.get(sink.name)
+        if marks is None:
+            start = self._oldest() if sink.start == "oldest" else self._last
+            marks = self._marks[sink.name] = SinkMarks(sink.name, start)
+        if marks.given_up:
+            marks.give_up(self._last)
+        marks.orphaned_seconds = None
+        self._wake.setdefault(sink.name, asyncio.Event())
+
+    def _age_orphans(self, *, every_seconds: float = 0.0) -> None:
         """Count running time for orphans; give up the backlog of those whose day is over."""
         now = self._clock.elapsed()
-        passed, self._orphans_checked = now - self._orphans_checked, now
-        for marks in [m for m in self._marks.values() if m.orphaned_seconds is not None]:
-            marks.orphaned_seconds = (marks.orphaned_seconds or 0.0) + passed
-            if marks.orphaned_seconds >= ORPHAN_SECONDS and marks.pending(self._last):
-                self._abandon(marks)
+        passed = now - self._orphans_checked
+        if passed < every_seconds:
+            return
+        self._orphans_checked = now
+        for marks in self._marks.values():
+            if marks.orphaned_seconds is not None and not marks.given_up:
+                marks.orphaned_seconds += passed
+                if marks.given_up:
+                    marks.give_up(self._last)
+                self._orphan_aged(marks)
 
     # --- reading ------------------------------------------------------------------------------------
 
-    async def read(self, sink: str, max_events: int, max_bytes: int) -> Sequence[Item]:
+    async def read(self, sink: str, max_events: int, max_bytes: int) -> list[Item]:
         marks, wake = self._marks[sink], self._wake[sink]
         while True:
             wake.clear()
@@ -130,24 +93,35 @@ class MarkedSpool(ABC):
             if marks.handed >= self._last:
                 await self._wait(wake, marks)
 
-    async def _next(self, marks: SinkMarks, max_events: int, max_bytes: int) -> Sequence[Item]:
+    async def _next(self, marks: SinkMarks, max_events: int, max_bytes: int) -> list[Item]:
         now = self._clock.elapsed()
-        lane = marks.due_lane(now)
-        if lane is not None:
-            items = await self._read_lane(marks, lane, min(max_events, _LANE_PORTION))
-            if items:
-                marks.lend_parked(lane, [item.token for item in items])
-                return items
-        numbers = marks.due_redriven(now, max_events)
+        due = marks.lanes.next_due()
+        if due is not None and due[0] <= now:
+            return await self._next_parked(marks, due[1], min(max_events, _LANE_PORTION))
+        numbers = marks.redriven.due(now, max_events)
         if numbers:
-            items = await self._read_dead(numbers)
-            marks.lend_redriven(numbers)
-            return items
-        return await self._next_new(marks, max_events, max_bytes)
+            return await self._next_redriven(marks, numbers)
+        if marks.handed < self._last:
+            return await self._next_new(marks, max_events, max_bytes)
+        return []
 
-    async def _next_new(self, marks: SinkMarks, max_events: int, max_bytes: int) -> Sequence[Item]:
-        if marks.handed >= self._last:
+    async def _next_parked(self, marks: SinkMarks, name: str, limit: int) -> list[Item]:
+        items = await self._read_lane(marks, name, limit)
+        lane = marks.lanes.by_name.get(name)
+        if lane is None or not lane.ready or not items:
             return []
+        marks.lanes.lend(name, items)
+        return [lane.with_history(item) for item in items]
+
+    async def _next_redriven(self, marks: SinkMarks, numbers: Sequence[int]) -> list[Item]:
+        items = await self._read_dead(numbers)
+        found = [item for item in items if -item.token in marks.redriven]
+        marks.redriven.lend([-item.token for item in found])
+        # Some may be gone: the oldest dead letters make way for new ones.
+        marks.redriven.forget(set(numbers) - {-item.token for item in found})
+        return found
+
+    async def _next_new(self, marks: SinkMarks, max_events: int, max_bytes: int) -> list[Item]:
         items = self._recent.after(marks.handed, max_events, max_bytes)
         if not items:
             items = await self._read_stream(marks, max_events, max_bytes)
@@ -156,26 +130,36 @@ class MarkedSpool(ABC):
         going, held_back = marks.hand_out(items)
         if held_back:
             self._store(marks, marks.park_behind(held_back))
-        self._recent.drop_to(min(m.handed for m in self._live()))
+        self._recent.drop_to(min((m.handed for m in self._live()), default=self._last))
         return going
+
+    def _end_holes(self, marks: SinkMarks, items: Sequence[Item], end: Token) -> None:
+        """Only `items` are left between `marks.handed` and `end`. What was taken out had ended for all
+        sinks of that time; for one that came later and began with the oldest it counts as shed."""
+        token, shed = marks.handed, 0
+        for item in items:
+            shed += marks.end_range(token + 1, item.token - 1, Outcome.SHED)
+            token = item.token
+        shed += marks.end_range(token + 1, end, Outcome.SHED)
+        self._eviction.tell(marks, shed)
 
     async def _wait(self, wake: asyncio.Event, marks: SinkMarks) -> None:
         due = marks.next_due()
-        timeout = None if due is None else max(0.0, due - self._clock.elapsed())
+        seconds = None if due is None else min(max(0.0, due - self._clock.elapsed()), _RECHECK_SECONDS)
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(seconds):
                 await wake.wait()
         except TimeoutError:
             pass
 
     def release(self, sink: str) -> None:
         if sink in self._marks:
-            self._marks[sink].release()
+            self._marks[sink].release(self._clock.elapsed())
 
     def settle(self, sink: str, settlement: Settlement) -> None:
         marks = self._marks[sink]
         self._store(marks, marks.settle(settlement, self._clock.elapsed()))
-        if settlement.parked:
+        if marks.lanes.by_name or settlement.parked:
             self._wake[sink].set()
 
     def _wake_readers(self) -> None:
@@ -185,28 +169,17 @@ class MarkedSpool(ABC):
     def _live(self) -> list[SinkMarks]:
         return [marks for marks in self._marks.values() if marks.orphaned_seconds is None]
 
-    def _dropable(self) -> int:
-        """The newest number that no sink needs any more."""
-        return min((marks.low for marks in self._marks.values()), default=self._last)
+    def _live_sink(self, name: str) -> SinkMarks | None:
+        marks = self._marks.get(name)
+        return marks if marks is not None and marks.orphaned_seconds is None else None
 
     # --- figures ------------------------------------------------------------------------------------
 
-    def _count_received(self, items: Sequence[Item]) -> None:
-        """Count what was held, per path. Call it with the batch in order."""
-        at = 0
-        while at < len(items):
-            event = items[at].event
-            path = event.source, event.subscription
-            end = at
-            while (
-                end < len(items)
-                and items[end].event.subscription == path[1]
-                and items[end].event.source == path[0]
-            ):
-                end += 1
-            self._source(path).appended += end - at
-            self._last_received[path] = items[end - 1].event.received_ms
-            at = end
+    def _count_received(self, held: Mapping[tuple[str, str], tuple[int, int]]) -> None:
+        """Count a batch that is held now; see `tally`."""
+        for path, (count, received_ms) in held.items():
+            self._source(path).appended += count
+            self._last_received[path] = max(received_ms, self._last_received.get(path, 0))
 
     def _source(self, path: tuple[str, str]) -> SourceCounts:
         return self._sources.setdefault(path, SourceCounts())
@@ -214,16 +187,21 @@ class MarkedSpool(ABC):
     def last_received(self) -> dict[tuple[str, str], int]:
         return dict(self._last_received)
 
+    def _parked_bytes(self) -> int:
+        return sum([m.lanes.size_bytes + m.lanes.events * self._EVENT_BYTES for m in self._marks.values()])
+
     def _sink_counts(self) -> dict[str, SinkCounts]:
-        return {
-            name: replace(
-                marks.counts,
-                appended=self._last - marks.start,
-                pending=marks.pending(self._last),
-                parked=marks.parked,
-            )
-            for name, marks in self._marks.items()
-        }
+        return {name: self._counts_of(marks) for name, marks in self._marks.items()}
+
+    def _counts_of(self, marks: SinkMarks) -> SinkCounts:
+        last = marks.low if marks.given_up else self._last
+        return replace(
+            marks.counts,
+            appended=last - marks.start,
+            pending=marks.pending(last),
+            parked=marks.lanes.events,
+            oldest_pending_ms=marks.oldest_pending_ms(),
+        )
 
     def _source_counts(self) -> dict[str, SourceCounts]:
         totals: dict[str, SourceCounts] = {}
@@ -237,30 +215,42 @@ class MarkedSpool(ABC):
 
     # --- storage ------------------------------------------------------------------------------------
 
+    _EVENT_BYTES: int
+    """What an event costs beside its content, for the reckoning of space."""
+
     @abstractmethod
-    def _oldest(self) -> int:
+    def _oldest(self) -> Token:
         """The number before the oldest event that is still held."""
 
     @abstractmethod
-    def _sinks_changed(self) -> None:
-        """Sinks came or went; store that."""
-
-    @abstractmethod
-    def _abandon(self, marks: SinkMarks) -> None:
-        """An orphan's day is over: end all its pending events as abandoned."""
+    def _orphan_aged(self, marks: SinkMarks) -> None:
+        """An orphan grew older, or was given up just now; store that."""
 
     @abstractmethod
     def _store(self, marks: SinkMarks, changes: Changes) -> None:
         """Store what a settlement changed, soon."""
 
     @abstractmethod
-    async def _read_lane(self, marks: SinkMarks, lane: str, limit: int) -> Sequence[Item]:
-        """The first waiting events of a parked lane, in order."""
+    async def _read_lane(self, marks: SinkMarks, lane: str, limit: int) -> list[Item]:
+        """The first waiting events of a parked lane, in order; none of the lane is with the reader."""
 
     @abstractmethod
-    async def _read_dead(self, numbers: Sequence[int]) -> Sequence[Item]:
+    async def _read_dead(self, numbers: Sequence[int]) -> list[Item]:
         """These dead letters as items with negative tokens."""
 
     @abstractmethod
-    async def _read_stream(self, marks: SinkMarks, max_events: int, max_bytes: int) -> Sequence[Item]:
-        """Events after `marks.handed`, from where they are kept."""
+    async def _read_stream(self, marks: SinkMarks, max_events: int, max_bytes: int) -> list[Item]:
+        """Events after `marks.handed`, from where they are kept. Where there are none, `marks` have moved
+        on nevertheless."""
+
+
+def tally(events: Sequence[Event]) -> dict[tuple[str, str], tuple[int, int]]:
+    """(source, subscription) -> (how many events of it, `received_ms` of the last)."""
+    found: dict[tuple[str, str], tuple[int, int]] = {}
+    for path, group in groupby(events, _path_of):
+        run = list(group)
+        found[path] = found.get(path, (0, 0))[0] + len(run), run[-1].received_ms
+    return found
+
+
+_path_of = attrgetter("source", "subscription")

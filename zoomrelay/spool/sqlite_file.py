@@ -1,11 +1,12 @@
 """The spool's file: its tables, how it is opened and checked, and what becomes of a damaged one.
 
     spool.sqlite            format 1, WAL, synchronous = FULL: a commit is on the disk when it returns
-    spool.sqlite.damaged-N  a file that could not be used, set aside; what was readable is in the new one
+    spool.sqlite.damaged-N  a file that could not be used, set aside (see `sqlite_salvage.py`)
 
 Tables
 
-    segments      the stream: runs of events in the order in which they were held (see `segment.py`)
+    segments      the stream: runs of events in the order in which they were held (see `segment.py`); a
+                  run goes as a whole once no sink waits for any of it
     paths         numbers for (source, subscription), and the durable counters of each
     sinks         one row per sink: its marks and counters, as JSON
     parked        copies of the events that wait in a lane of their own, so that segments can go
@@ -18,14 +19,16 @@ The view `events` shows the stream one event per row, for people with a sqlite3 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
-import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from zoomrelay.errors import SpoolError, SpoolFormatError
 
 FORMAT = 1
+PAGE_BYTES = 8192
 APPLICATION_ID = 0x7A6D7231  # "zmr1"
 
 _SCHEMA = """
@@ -40,7 +43,7 @@ CREATE TABLE segments (
     first INTEGER PRIMARY KEY, last INTEGER NOT NULL, events INTEGER NOT NULL, size INTEGER NOT NULL,
     crc INTEGER NOT NULL, "index" BLOB NOT NULL, content BLOB NOT NULL);
 CREATE INDEX segments_sizes ON segments (first, last, size, events);
-CREATE TABLE sinks (name TEXT PRIMARY KEY, state TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE sinks (name TEXT PRIMARY KEY, state TEXT NOT NULL, crc INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE parked (
     sink TEXT NOT NULL, lane TEXT NOT NULL, seq INTEGER NOT NULL, path INTEGER NOT NULL,
     digest BLOB NOT NULL, name TEXT NOT NULL, event_ts INTEGER, key TEXT NOT NULL,
@@ -71,40 +74,96 @@ CREATE VIEW events AS
 """
 
 
-def open_file(path: Path) -> tuple[sqlite3.Connection, Path | None]:
-    """Open or create the spool's file; the connection may be used by one thread at a time.
+class Damaged(Exception):
+    """The file is not usable as it is, but may be in parts."""
 
-    A file that is damaged at its head or tail is set aside, and its new name is given too; the caller
-    recovers from it what it can. Raises `SpoolFormatError` for a newer format (the file is untouched)
-    and `SpoolError` where the disk does not let us.
-    """
+
+@contextlib.contextmanager
+def errors_as_ours(path: Path) -> Iterator[None]:
+    """Raise `Damaged` where an error speaks of the file's content, and `SpoolError` where it speaks of the
+    disk, of a lock or of rights."""
     try:
-        return _open_checked(path), None
-    except sqlite3.DatabaseError as error:
-        if not is_damage(error):
-            raise SpoolError(f"cannot open the spool {path}: {error}") from error
-        aside = set_aside(path)
-        return _open_checked(path), aside
+        yield
+    except sqlite3.Error as error:
+        if is_damage(error):
+            raise Damaged(str(error)) from error
+        raise SpoolError(f"cannot use the spool {path}: {error}") from error
+    except OSError as error:
+        raise SpoolError(f"cannot use the spool {path}: {error.strerror}") from error
 
 
 def is_damage(error: sqlite3.Error) -> bool:
     """Whether the error speaks of the file's content, rather than of the disk or of a lock."""
-    return getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None:  # raised by the module itself, for text that is none
+        return type(error) is sqlite3.OperationalError and "decode" in str(error)
+    return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
-    """A connection in autocommit mode; transactions are begun by hand."""
-    uri = f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rwc'}"
+    """A connection in autocommit mode, for one thread at a time; transactions are begun by hand."""
+    uri = f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rw'}"
     return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=5)
 
 
-def _open_checked(path: Path) -> sqlite3.Connection:
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+def open_checked(path: Path) -> sqlite3.Connection:
+    """Open or create the spool's file, for writing.
+
+    Raises `SpoolFormatError` for a newer format or another program's file, which is left untouched;
+    `Damaged` for one that is damaged at its head or tail; `SpoolError` where the disk does not let us.
+    """
+    with errors_as_ours(path):
+        make_private(path)
+        if path.stat().st_size:
+            _refuse_foreign(path)
+        elif path.with_name(path.name + "-wal").exists():
+            raise Damaged("the file is empty, its write-ahead log is not")
+        return _open_writing(path)
+
+
+def make_private(path: Path) -> None:
+    """Create the file if there is none, and give it mode 0600; its companions take the same."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.fchmod(descriptor, 0o600)
+    finally:
+        os.close(descriptor)
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make new names in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _refuse_foreign(path: Path) -> None:
+    # Read-only: closing the last writing connection would move a log left by a kill into the file.
+    with contextlib.closing(connect(path, read_only=True)) as connection:
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if application != APPLICATION_ID and (application or version or tables):
+        raise SpoolFormatError(
+            f"{path} is a SQLite file of another program; set another state_dir. The file was left untouched."
+        )
+    if version > FORMAT:
+        raise SpoolFormatError(
+            f"{path} has format {version}, this zoomrelay knows {FORMAT}: it was written by a newer version;"
+            " install that version again, or set another state_dir. The file was left untouched."
+        )
+
+
+def _open_writing(path: Path) -> sqlite3.Connection:
     connection = connect(path)
     try:
-        _refuse_newer(connection, path)
-        connection.execute("PRAGMA page_size = 8192")
-        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+        (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        if mode != "wal":
+            raise SpoolError(f"the file system of {path} does not take SQLite's write-ahead log")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA wal_autocheckpoint = 1000")
         connection.execute(f"PRAGMA journal_size_limit = {64 * 1024 * 1024}")
@@ -115,18 +174,6 @@ def _open_checked(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
-
-
-def _refuse_newer(connection: sqlite3.Connection, path: Path) -> None:
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if application not in (0, APPLICATION_ID):
-        raise SpoolFormatError(f"{path} is a SQLite file of another program; it was left untouched")
-    if version > FORMAT:
-        raise SpoolFormatError(
-            f"{path} has format {version}, this zoomrelay knows {FORMAT}: it was written by a newer version;"
-            " install that version again, or set another state_dir. The file was left untouched."
-        )
 
 
 def _create_tables(connection: sqlite3.Connection) -> None:
@@ -145,13 +192,3 @@ def _check_head_and_tail(connection: sqlite3.Connection) -> None:
         connection.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()  # noqa: S608 - names are ours
     connection.execute("SELECT * FROM segments ORDER BY first DESC LIMIT 1").fetchone()
     connection.execute("SELECT * FROM segments ORDER BY first LIMIT 1").fetchone()
-
-
-def set_aside(path: Path) -> Path:
-    """Rename a damaged file and its companions; the new name of the main file."""
-    aside = path.with_name(f"{path.name}.damaged-{time.time_ns() // 1_000_000}")
-    for suffix in ("-wal", "-shm", ""):
-        companion = path.with_name(path.name + suffix)
-        if companion.exists():
-            companion.rename(aside.with_name(aside.name + suffix))
-    return aside

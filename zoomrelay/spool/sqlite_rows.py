@@ -1,18 +1,19 @@
-"""Statements and rows of the sqlite spool, and the questions asked of it. No state here."""
+"""Rows of the sqlite spool and the statements that write them. No state, no I/O."""
 
 from __future__ import annotations
 
-import json
-import sqlite3
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
+from zlib import crc32
 
-from zoomrelay.event import Event
-from zoomrelay.spool.base import DeadLetter, Death, Item, Quarantined, SinkCounts
+import msgspec
+
+from zoomrelay.spool.base import Death, Item, Quarantined, SinkCounts
+from zoomrelay.spool.lanes import Lane
 from zoomrelay.spool.marks import SinkMarks
 from zoomrelay.spool.ranges import Ranges
-from zoomrelay.spool.segment import Segment, checksum
+from zoomrelay.spool.segment import PathIds, Stretch, checksum, plain_text, storable
 
 _DEAD_COLUMNS = (
     "sink, size, redriving, source, subscription, digest, name, event_ts, key, received_ms, died_ms,"
@@ -22,36 +23,50 @@ INSERT_DEAD = f"INSERT INTO dead ({_DEAD_COLUMNS}) VALUES ({', '.join('?' * 16)}
 UPDATE_DEAD = (
     "UPDATE dead SET redriving = 0, reason = ?, attempts = ?, status = ?, excerpt = ? WHERE number = ?"
 )
+REDRIVE_DEAD = "UPDATE dead SET redriving = 1 WHERE number = ?"
+DELETE_DEAD = "DELETE FROM dead WHERE number = ?"
 INSERT_PARKED = f"INSERT OR IGNORE INTO parked VALUES ({', '.join('?' * 11)})"  # noqa: S608
+DELETE_PARKED = "DELETE FROM parked WHERE sink = ? AND lane = ? AND seq = ?"
+DELETE_PARKED_OF_SINK = "DELETE FROM parked WHERE sink = ?"
+DELETE_LANES_OF_SINK = "DELETE FROM lanes WHERE sink = ?"
+DELETE_LANE = "DELETE FROM lanes WHERE sink = ? AND lane = ?"
 UPSERT_LANE = (
     "INSERT INTO lanes VALUES (?1, ?2, ?3, ?4, ?5)"
     " ON CONFLICT DO UPDATE SET due = ?3, attempts = ?4, waited_seconds = ?5"
 )
+UPSERT_SINK = "INSERT INTO sinks VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET state = ?2, crc = ?3"
+UPSERT_LAST = "INSERT INTO meta VALUES ('last', ?1) ON CONFLICT DO UPDATE SET value = ?1"
+INSERT_PATH = "INSERT OR IGNORE INTO paths (id, source, subscription) VALUES (?, ?, ?)"
+COUNT_PATH = (
+    "UPDATE paths SET appended = appended + ?, quarantined = quarantined + ?,"
+    " last_received_ms = max(last_received_ms, ?) WHERE id = ?"
+)
+RESTORE_PATH = "INSERT OR REPLACE INTO paths VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 REWRITE_SEGMENT = (
     'UPDATE segments SET events = ?, size = ?, crc = ?, "index" = ?, content = ? WHERE first = ?'
 )
 
 Row = tuple[Any, ...]
 _DURABLE_COUNTS = ("delivered", "dead", "filtered", "shed", "expired", "abandoned", "redelivered")
-assert set(_DURABLE_COUNTS) < {f.name for f in fields(SinkCounts)}
+assert set(_DURABLE_COUNTS) < {field.name for field in fields(SinkCounts)}
 
 
-def dump_sink(marks: SinkMarks) -> str:
-    """A sink's marks and counters as JSON."""
-    counts = asdict(marks.counts)
-    return json.dumps(
+def sink_row(marks: SinkMarks) -> Row:
+    """A sink's name, its marks and counters as JSON, and the CRC-32 of that."""
+    state = msgspec.json.encode(
         {
             "start": marks.start,
             "low": marks.low,
             "above": list(marks.above),
             "orphaned_seconds": marks.orphaned_seconds,
-            "counts": {name: counts[name] for name in _DURABLE_COUNTS},
+            "counts": {name: getattr(marks.counts, name) for name in _DURABLE_COUNTS},
         }
     )
+    return marks.name, state.decode(), crc32(state)
 
 
 def load_sink(name: str, state: Mapping[str, Any]) -> SinkMarks:
-    """The inverse of `dump_sink`; nothing is handed out."""
+    """Marks as they were stored; nothing is handed out."""
     marks = SinkMarks(name, state["start"])
     marks.low = marks.handed = state["low"]
     marks.above = Ranges([(start, end) for start, end in state["above"]])
@@ -60,9 +75,13 @@ def load_sink(name: str, state: Mapping[str, Any]) -> SinkMarks:
     return marks
 
 
-def parked_row(sink: str, lane: str, item: Item, path_ids: Mapping[tuple[str, str], int]) -> Row:
-    event = item.event
-    path = path_ids[event.source, event.subscription]
+def lane_row(sink: str, name: str, lane: Lane, wall_minus_elapsed: float) -> Row:
+    return sink, name, lane.until + wall_minus_elapsed, lane.attempts, lane.waited_seconds
+
+
+def parked_row(sink: str, lane: str, item: Item, path_ids: PathIds) -> Row:
+    path = path_ids[item.event.source, item.event.subscription]
+    event = storable(item.event)
     crc = checksum(event.digest, event.content)
     return (
         sink, lane, item.token, path, event.digest, event.name, event.event_ts, event.key,
@@ -71,11 +90,17 @@ def parked_row(sink: str, lane: str, item: Item, path_ids: Mapping[tuple[str, st
 
 
 def dead_row(sink: str, death: Death, wall: float) -> Row:
-    event = death.item.event
+    event = storable(death.item.event)
     return (
         sink, len(event.content), 0, event.source, event.subscription, event.digest, event.name,
-        event.event_ts, event.key, event.received_ms, int(wall * 1000), death.reason, death.attempts,
-        death.status, death.excerpt, event.content,
+        event.event_ts, event.key, event.received_ms, int(wall * 1000), plain_text(death.reason),
+        death.attempts, death.status, plain_text(death.excerpt), event.content,
+    )  # fmt: skip
+
+
+def died_again_row(death: Death) -> Row:
+    return (
+        plain_text(death.reason), death.attempts, death.status, plain_text(death.excerpt), -death.item.token,
     )  # fmt: skip
 
 
@@ -83,95 +108,24 @@ def quarantined_row(frame: Quarantined) -> Row:
     at = frame.received_ms
     return (
         "", len(frame.raw), 0, frame.source, frame.subscription, b"", "", None, "", at, at,
-        frame.reason, 0, None, "", frame.raw,
+        plain_text(frame.reason), 0, None, "", frame.raw,
     )  # fmt: skip
 
 
-def damaged_row(sink: str, segment: Segment, damaged: Sequence[int], wall: float) -> Row:
-    reason = f"damaged in the spool: {len(damaged)} of the events {segment.first} to {segment.last}"
-    now_ms = int(wall * 1000)
+def damaged_row(sink: str, item: Item, wall: float) -> Row:
+    """A dead letter without a digest, so that it is never redriven: its content is not what Zoom sent."""
+    event = item.event
     return (
-        sink, len(segment.content), 0, "", "", b"", "", None, "", 0, now_ms, reason, 0, None, "",
-        segment.content,
+        sink, len(event.content), 0, event.source, event.subscription, b"", event.name, None, event.key,
+        event.received_ms, int(wall * 1000), "damaged in the spool file: wrong checksum", 0, None,
+        f"id {event.id}", event.content,
     )  # fmt: skip
 
 
-# --- questions, asked in the reading thread ---------------------------------------------------------
-
-
-def segments_after(
-    connection: sqlite3.Connection, token: int, last: int, max_events: int, max_bytes: int
-) -> list[Segment]:
-    """Segments that hold numbers from `token` + 1 to `last`, until either bound is reached."""
-    (start,) = connection.execute(
-        "SELECT coalesce(max(first), 0) FROM segments WHERE first <= ?", (token + 1,)
-    ).fetchone()
-    found: list[Segment] = []
-    events = size = 0
-    rows = connection.execute(
-        'SELECT first, last, events, size, crc, "index", content FROM segments'
-        " WHERE first >= ? AND first <= ? AND last > ? ORDER BY first",
-        (start, last, token),
-    )
-    for row in rows:
-        segment = Segment(*row)
-        found.append(segment)
-        events += segment.events - max(0, token + 1 - segment.first)
-        size += segment.size
-        if events >= max_events or size >= max_bytes:
-            break
-    rows.close()
-    return found
-
-
-def lane_rows(connection: sqlite3.Connection, sink: str, lane: str, after: int, limit: int) -> list[Row]:
-    return connection.execute(
-        "SELECT seq, path, digest, name, event_ts, key, received_ms, content FROM parked"
-        " WHERE sink = ? AND lane = ? AND seq > ? ORDER BY seq LIMIT ?",
-        (sink, lane, after, limit),
-    ).fetchall()
-
-
-def dead_rows(connection: sqlite3.Connection, numbers: Sequence[int]) -> list[Row]:
-    """number, attempts, and the fields of the event in their order."""
-    return connection.execute(
-        "SELECT number, attempts, digest, source, subscription, name, event_ts, key, received_ms, content"
-        " FROM dead WHERE number IN (SELECT value FROM json_each(?)) ORDER BY number",
-        (json.dumps(list(numbers)),),
-    ).fetchall()
-
-
-def dead_sinks(connection: sqlite3.Connection, numbers: Sequence[int]) -> list[tuple[int, str]]:
-    return connection.execute(
-        "SELECT number, sink FROM dead WHERE number IN (SELECT value FROM json_each(?)) ORDER BY number",
-        (json.dumps(list(numbers)),),
-    ).fetchall()
-
-
-_LETTER = (
-    "SELECT number, sink, source, subscription, digest, name, received_ms, died_ms, reason, attempts,"
-    " status, excerpt, redriving, {content} FROM dead "
-)
-
-
-def dead_letters(connection: sqlite3.Connection, sink: str | None, limit: int) -> list[DeadLetter]:
-    rows = connection.execute(
-        _LETTER.format(content="x''") + "WHERE ?1 IS NULL OR sink = ?1 ORDER BY number DESC LIMIT ?2",
-        (sink, limit),
-    )
-    return [_letter(row) for row in rows][::-1]
-
-
-def dead_letter(connection: sqlite3.Connection, number: int) -> DeadLetter | None:
-    row = connection.execute(_LETTER.format(content="content") + "WHERE number = ?", (number,)).fetchone()
-    return _letter(row) if row else None
-
-
-def _letter(row: Row) -> DeadLetter:
-    number, sink, source, subscription, digest, *rest = row
-    identity = Event(digest, "", "", "", None, "", 0, b"").id if digest else ""
-    name, received_ms, died_ms, reason, attempts, status, excerpt, redriving, content = rest
-    return DeadLetter(
-        number, sink, source, subscription, identity, name, received_ms, died_ms, reason, attempts,
-        status, excerpt, bool(redriving), content,
+def unreadable_row(sink: str, stretch: Stretch, count: int, wall: float) -> Row:
+    """One dead letter for a whole segment whose index is damaged."""
+    content = stretch.unreadable or b""
+    reason = f"damaged in the spool file: {count} of the events {stretch.first} to {stretch.last} unreadable"
+    return (
+        sink, len(content), 0, "", "", b"", "", None, "", 0, int(wall * 1000), reason, 0, None, "", content,
     )  # fmt: skip

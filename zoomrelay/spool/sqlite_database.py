@@ -1,0 +1,129 @@
+"""The spool's file with its two connections: one that writes, one that reads, each in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+import structlog
+
+from zoomrelay.errors import SpoolError
+from zoomrelay.spool.sqlite_file import Damaged, connect, errors_as_ours, open_checked
+from zoomrelay.spool.sqlite_salvage import finish_rebuild, rebuild
+
+log = structlog.get_logger()
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+_Work = Callable[Concatenate[sqlite3.Connection, _P], _T]
+
+
+class SpoolDamaged(SpoolError):
+    """The file is damaged where it was read or written; `Database.repair` helps."""
+
+
+class Database:
+    """Calls raise `SpoolError`, and `SpoolDamaged` where the trouble is the file's content."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._writer: sqlite3.Connection | None = None
+        self._reader: sqlite3.Connection | None = None
+        self._writing = ThreadPoolExecutor(1, "spool-writer")
+        self._reading = ThreadPoolExecutor(1, "spool-reader")
+        self._closed = False
+
+    async def open(self) -> bool:
+        """Open or create the file; a damaged one is set aside, and what is readable of it recovered. Whether
+        that was so."""
+        try:
+            await self._in_thread(self._writing, self._write_connection)
+        except SpoolDamaged:
+            await self.repair()
+            await self._in_thread(self._writing, self._write_connection)
+            return True
+        return False
+
+    async def repair(self) -> None:
+        """Put a new file in the place of a damaged one, with what is readable of it."""
+        await self._in_thread(self._reading, self._close_reader)
+        await self._in_thread(self._writing, self._rebuild)
+
+    async def write(self, work: _Work[_P, _T], *arguments: _P.args, **keywords: _P.kwargs) -> _T:
+        """Call `work` with the writing connection, in its thread."""
+        return await self._in_thread(
+            self._writing, lambda: work(self._write_connection(), *arguments, **keywords)
+        )
+
+    async def ask(self, question: _Work[_P, _T], *arguments: _P.args, **keywords: _P.kwargs) -> _T:
+        """Call `question` with the reading connection, in its thread."""
+        return await self._in_thread(
+            self._reading, lambda: question(self._read_connection(), *arguments, **keywords)
+        )
+
+    def wal_bytes(self) -> int:
+        try:
+            return self.path.with_name(self.path.name + "-wal").stat().st_size
+        except OSError:
+            return 0
+
+    async def close(self) -> None:
+        """May be called twice."""
+        if self._closed:
+            return
+        await self._in_thread(self._reading, self._close_reader)
+        await self._in_thread(self._writing, self._close_writer)
+        self._closed = True
+        self._writing.shutdown()
+        self._reading.shutdown()
+
+    async def _in_thread(self, executor: ThreadPoolExecutor, work: Callable[[], _T]) -> _T:
+        if self._closed:
+            raise SpoolError("the spool is closed")
+        return await asyncio.get_running_loop().run_in_executor(executor, partial(self._guarded, work))
+
+    def _guarded(self, work: Callable[[], _T]) -> _T:
+        try:
+            with errors_as_ours(self.path):
+                return work()
+        except Damaged as damage:
+            raise SpoolDamaged(f"the spool {self.path} is damaged: {damage}") from damage
+
+    # --- in the threads -----------------------------------------------------------------------------
+
+    def _write_connection(self) -> sqlite3.Connection:
+        if self._writer is None:
+            finish_rebuild(self.path)
+            self._writer = open_checked(self.path)
+        return self._writer
+
+    def _read_connection(self) -> sqlite3.Connection:
+        if self._reader is None:
+            self._reader = connect(self.path, read_only=True)
+        return self._reader
+
+    def _rebuild(self) -> None:
+        self._close_writer()
+        log.error("spool.damaged", file=str(self.path))
+        salvaged = rebuild(self.path)
+        log.error(
+            "spool.recovered",
+            set_aside=str(salvaged.aside),
+            events_recovered=salvaged.events,
+            dead_letters_recovered=salvaged.dead_letters,
+        )
+
+    def _close_reader(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+    def _close_writer(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None

@@ -1,0 +1,229 @@
+"""What is asked of the spool's file. Runs in the reading thread (the sums at open: in the writing one)."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from zlib import crc32
+
+from zoomrelay.event import Event
+from zoomrelay.spool.base import DeadLetter, Item, SourceCounts, Token
+from zoomrelay.spool.lanes import Lane
+from zoomrelay.spool.marks import SinkMarks
+from zoomrelay.spool.segment import UNKNOWN_PATH, Paths, Segment, Stretch, checksum, decode
+from zoomrelay.spool.sqlite_rows import Row, load_sink
+
+# --- everything that is kept in memory --------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Loaded:
+    """What is read once, at open."""
+
+    last: Token = 0
+    oldest: Token = 0
+    """The number before the oldest event in a segment."""
+    events: int = 0
+    content_bytes: int = 0
+    path_ids: dict[tuple[str, str], int] = field(default_factory=dict)
+    sources: dict[tuple[str, str], SourceCounts] = field(default_factory=dict)
+    last_received: dict[tuple[str, str], int] = field(default_factory=dict)
+    marks: dict[str, SinkMarks] = field(default_factory=dict)
+    dead_letters: dict[str, int] = field(default_factory=dict)
+
+
+def load(connection: sqlite3.Connection, wall: float, elapsed: float) -> Loaded:
+    """Read everything but the events. `wall` and `elapsed` are the present in terms of `Clock`."""
+    ask = connection.execute
+    loaded = Loaded()
+    loaded.events, loaded.content_bytes = stream_size(connection)
+    for number, source, subscription, appended, merged, quarantined, unheld, received_ms in ask(
+        "SELECT id, source, subscription, appended, merged, quarantined, unheld, last_received_ms FROM paths"
+    ):
+        path = source, subscription
+        loaded.path_ids[path] = number
+        loaded.sources[path] = SourceCounts(appended, merged, quarantined, unheld)
+        if received_ms:
+            loaded.last_received[path] = received_ms
+    _load_sinks(connection, loaded)
+    _load_lanes(connection, loaded.marks, wall, elapsed)
+    for number, sink in ask("SELECT number, sink FROM dead WHERE redriving"):
+        if sink in loaded.marks:
+            loaded.marks[sink].redriven.add(number, elapsed)
+    loaded.dead_letters = dict(ask("SELECT sink, count(*) FROM dead GROUP BY sink").fetchall())
+    return loaded
+
+
+def stream_size(connection: sqlite3.Connection) -> tuple[int, int]:
+    """Events in segments, and bytes of their content."""
+    events, content_bytes = connection.execute(
+        "SELECT coalesce(sum(events), 0), coalesce(sum(size), 0) FROM segments"
+    ).fetchone()
+    return events, content_bytes
+
+
+def _load_sinks(connection: sqlite3.Connection, loaded: Loaded) -> None:
+    """A sink whose row is damaged begins with the oldest event again."""
+    rows = connection.execute("SELECT name, state, crc FROM sinks").fetchall()
+    sound = {name: state for name, state, crc in rows if crc == crc32(state.encode())}
+    loaded.marks = {name: load_sink(name, json.loads(state)) for name, state in sound.items()}
+    _find_ends(connection, loaded)
+    for name in [row[0] for row in rows if row[0] not in sound]:
+        loaded.marks[name] = SinkMarks(name, loaded.oldest)
+
+
+def _find_ends(connection: sqlite3.Connection, loaded: Loaded) -> None:
+    first, newest = connection.execute("SELECT min(first), max(last) FROM segments").fetchone()
+    row = connection.execute("SELECT value FROM meta WHERE key = 'last'").fetchone()
+    # Any of these may have been lost with a damaged file; a number must not be used twice.
+    known = [marks.known_to() for marks in loaded.marks.values()]
+    loaded.last = max([row[0] if row else 0, newest or 0, *known])
+    loaded.oldest = loaded.last if first is None else first - 1
+
+
+def _load_lanes(
+    connection: sqlite3.Connection, marks: dict[str, SinkMarks], wall: float, elapsed: float
+) -> None:
+    lanes = {
+        (sink, name): (due, attempts, waited_seconds)
+        for sink, name, due, attempts, waited_seconds in connection.execute("SELECT * FROM lanes")
+    }
+    parked = connection.execute(
+        "SELECT sink, lane, count(*), sum(length(content)), min(seq), min(received_ms) FROM parked"
+        " GROUP BY sink, lane"
+    )
+    for sink, name, count, size_bytes, head, oldest_ms in parked:
+        if sink in marks:
+            due, attempts, waited_seconds = lanes.get((sink, name), (wall, 0, 0.0))
+            # The wall clock may have been set meanwhile: never wait longer than an hour for that.
+            until = elapsed + min(max(due - wall, 0.0), 3600.0)
+            lane = Lane(until, attempts, waited_seconds, head, waiting=count, oldest_ms=oldest_ms)
+            marks[sink].lanes.restore(name, lane, size_bytes)
+
+
+# --- events -----------------------------------------------------------------------------------------
+
+
+def stretches(
+    connection: sqlite3.Connection, token: Token, last: Token, max_events: int, max_bytes: int, paths: Paths
+) -> list[Stretch]:
+    """What can be read of the numbers from `token` + 1 to `last`, until either bound is reached."""
+    found: list[Stretch] = []
+    events = size = 0
+    for segment in _segments(connection, token, last, _WHOLE):
+        stretch = decode(segment, paths)
+        if found and found[-1].unreadable is not None:  # then its `last` may be nonsense
+            found[-1].last = min(found[-1].last, stretch.first - 1)
+        found.append(stretch)
+        events += sum(1 for item in stretch.items if item.token > token)
+        size += sum(len(item.event.content) for item in stretch.items)
+        if events >= max_events or size >= max_bytes:
+            break
+    if found:
+        found[-1].last = min(found[-1].last, last)
+    return found
+
+
+def whole_segment(connection: sqlite3.Connection, first: Token) -> Segment | None:
+    """The segment that begins with this number."""
+    row = connection.execute(f"SELECT {_WHOLE} FROM segments WHERE first = ?", (first,)).fetchone()  # noqa: S608
+    return Segment(*row) if row else None
+
+
+def indexes(connection: sqlite3.Connection, token: Token, last: Token, limit: int) -> list[Segment]:
+    """The next segments, without their content."""
+    return list(islice(_segments(connection, token, last, _INDEX), limit))
+
+
+_WHOLE = 'first, last, events, size, crc, "index", content'
+_INDEX = "first, last, events, size, crc, \"index\", x''"
+
+
+def _segments(connection: sqlite3.Connection, token: Token, last: Token, columns: str) -> Iterator[Segment]:
+    (start,) = connection.execute(
+        "SELECT coalesce(max(first), 0) FROM segments WHERE first <= ?", (token + 1,)
+    ).fetchone()
+    rows = connection.execute(
+        f"SELECT {columns} FROM segments"  # noqa: S608 - ours
+        " WHERE first >= ? AND first <= ? AND last > ? ORDER BY first",
+        (start, last, token),
+    )
+    with contextlib.closing(rows):
+        for row in rows:
+            yield Segment(*row)
+
+
+def parked_items(
+    connection: sqlite3.Connection, sink: str, lane: str, limit: int, paths: Paths
+) -> tuple[list[Item], list[Item]]:
+    """The first events of a lane, and those among them whose content is damaged, apart."""
+    good: list[Item] = []
+    damaged: list[Item] = []
+    rows = connection.execute(
+        "SELECT seq, path, digest, name, event_ts, key, received_ms, crc, content FROM parked"
+        " WHERE sink = ? AND lane = ? ORDER BY seq LIMIT ?",
+        (sink, lane, limit),
+    )
+    for seq, path, digest, name, event_ts, key, received_ms, crc, content in rows.fetchall():
+        source, subscription = paths.get(path, UNKNOWN_PATH)
+        event = Event(digest, source, subscription, name, event_ts, key, received_ms, content)
+        (good if checksum(digest, content) == crc else damaged).append(Item(seq, event))
+    return good, damaged
+
+
+# --- dead letters -----------------------------------------------------------------------------------
+
+
+def dead_items(connection: sqlite3.Connection, numbers: Sequence[int]) -> list[Item]:
+    """These dead letters as they are handed out again."""
+    rows = connection.execute(
+        "SELECT number, attempts, digest, source, subscription, name, event_ts, key, received_ms, content"
+        " FROM dead WHERE number IN (SELECT value FROM json_each(?)) ORDER BY number",
+        (json.dumps(list(numbers)),),
+    ).fetchall()
+    return [
+        Item(-number, Event(*event), attempts=attempts, redriven=True) for number, attempts, *event in rows
+    ]
+
+
+def dead_sinks(connection: sqlite3.Connection, numbers: Sequence[int]) -> list[tuple[int, str, bool]]:
+    """(number, sink, whether it holds an event as Zoom sent it) of those of these that there are."""
+    rows = connection.execute(
+        "SELECT number, sink, digest FROM dead WHERE number IN (SELECT value FROM json_each(?))"
+        " ORDER BY number",
+        (json.dumps(list(numbers)),),
+    )
+    return [(number, sink, bool(digest)) for number, sink, digest in rows.fetchall()]
+
+
+_LETTER = (
+    "SELECT number, sink, source, subscription, digest, name, received_ms, died_ms, reason, attempts,"
+    " status, excerpt, redriving, {content} FROM dead "
+)
+
+
+def dead_letters(connection: sqlite3.Connection, sink: str | None, limit: int) -> list[DeadLetter]:
+    rows = connection.execute(
+        _LETTER.format(content="x''") + "WHERE ?1 IS NULL OR sink = ?1 ORDER BY number DESC LIMIT ?2",
+        (sink, limit),
+    )
+    return [_letter(row) for row in rows.fetchall()][::-1]
+
+
+def dead_letter(connection: sqlite3.Connection, number: int) -> DeadLetter | None:
+    row = connection.execute(_LETTER.format(content="content") + "WHERE number = ?", (number,)).fetchone()
+    return _letter(row) if row else None
+
+
+def _letter(row: Row) -> DeadLetter:
+    number, sink, source, subscription, digest, *rest = row
+    identity = Event(digest, "", "", "", None, "", 0, b"").id if digest else ""
+    name, received_ms, died_ms, reason, attempts, status, excerpt, redriving, content = rest
+    return DeadLetter(
+        number, sink, source, subscription, identity, name, received_ms, died_ms, reason, attempts,
+        status, excerpt, bool(redriving), content,
+    )  # fmt: skip

@@ -1,0 +1,296 @@
+"""How the sqlite spool writes: one commit at a time, with everything that waits for it.
+
+`turn` is held by whoever commits, makes room, repairs, or needs the file to stand still. So a commit that
+failed is put back before the next one is built, and the file never shows a later state before an earlier.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import structlog
+
+from zoomrelay.clock import Clock
+from zoomrelay.errors import SpoolError
+from zoomrelay.spool.base import Item, Quarantined, Token
+from zoomrelay.spool.eviction import OnShed, dead_limit_bytes
+from zoomrelay.spool.marked import MarkedSpool, tally
+from zoomrelay.spool.marks import Changes, SinkMarks
+from zoomrelay.spool.segment import UNKNOWN_PATH
+from zoomrelay.spool.sqlite_database import Database, SpoolDamaged
+from zoomrelay.spool.sqlite_outbox import Outbox, Statement
+from zoomrelay.spool.sqlite_questions import stream_size
+from zoomrelay.spool.sqlite_rows import (
+    COUNT_PATH,
+    DELETE_DEAD,
+    DELETE_LANE,
+    DELETE_LANES_OF_SINK,
+    DELETE_PARKED,
+    DELETE_PARKED_OF_SINK,
+    INSERT_DEAD,
+    INSERT_PARKED,
+    INSERT_PATH,
+    RESTORE_PATH,
+    UPDATE_DEAD,
+    UPSERT_LANE,
+    UPSERT_LAST,
+    UPSERT_SINK,
+    dead_row,
+    died_again_row,
+    lane_row,
+    parked_row,
+    quarantined_row,
+    sink_row,
+)
+from zoomrelay.spool.sqlite_writer import Done, Job, run_job
+
+log = structlog.get_logger()
+
+_FLUSH_SECONDS = 0.05
+_RETRY_SECONDS = 1.0
+_RECENT_BYTES = 16 * 1024 * 1024
+_ORPHANS_EVERY_SECONDS = 60.0
+_REPAIRS_EVERY_SECONDS = 60.0
+"""A disk that damages every new file must not be filled with files set aside."""
+
+_T = TypeVar("_T")
+_Held = Mapping[tuple[str, str], tuple[int, int]]
+
+
+class SqliteStore(MarkedSpool):
+    """Commits, flushes, repairs; what is held and read is for `SqliteSpool`."""
+
+    _EVENT_BYTES = 150
+
+    def __init__(self, path: Path, *, max_bytes: int, clock: Clock, on_shed: OnShed) -> None:
+        super().__init__(clock, recent_bytes=_RECENT_BYTES, on_shed=on_shed)
+        self._database = Database(path)
+        self._max_bytes = max_bytes
+        self._dead_limit_bytes = dead_limit_bytes(max_bytes)
+        self._turn = asyncio.Lock()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._outbox = Outbox()
+        self._path_ids: dict[tuple[str, str], int] = {UNKNOWN_PATH: 0}
+        self._paths: dict[int, tuple[str, str]] = {}
+        self._events = self._content_bytes = 0
+        self._dropped_to: Token = 0
+        self._dead_letters: Mapping[str, int] = {}
+        self._flush_timer: asyncio.TimerHandle | None = None
+        self._repaired_at = float("-inf")
+        self._repairs = 0
+        self._trouble = ""
+        self._closed = False
+
+    def _held_bytes(self) -> int:
+        return self._content_bytes + self._events * self._EVENT_BYTES + self._parked_bytes()
+
+    async def _apart(self, work: Coroutine[Any, Any, _T]) -> _T:
+        """Do this to its end in a task of its own: whoever waits for it may be cancelled, but what was
+        written must be put into the books."""
+        task = asyncio.get_running_loop().create_task(work, name="spool-commit")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(task)
+
+    # --- committing ---------------------------------------------------------------------------------
+
+    async def flush(self) -> None:
+        await self._apart(self._flush())
+
+    async def _flush(self) -> None:
+        async with self._turn:
+            if self._outbox:
+                await self._commit()
+
+    def _flush_soon(self, seconds: float = _FLUSH_SECONDS) -> None:
+        if self._flush_timer is None and not self._closed:
+            self._flush_timer = asyncio.get_running_loop().call_later(seconds, self._flush_now)
+
+    def _flush_now(self) -> None:
+        self._flush_timer = None
+        task = asyncio.get_running_loop().create_task(self._flush(), name="spool-flush")
+        self._tasks.add(task)
+        task.add_done_callback(self._flushed)
+
+    def _flushed(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(
+            error, SpoolError
+        ):  # what failed is tried again; a bug is not
+            task.get_loop().call_exception_handler({"message": "spool flush failed", "exception": error})
+
+    def _stop_timer(self) -> None:
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
+            self._flush_timer = None
+
+    async def _commit(self, items: Sequence[Item] = (), quarantined: Sequence[Quarantined] = ()) -> Done:
+        """Write these and everything that waits, in one transaction; the turn is ours. Raises `SpoolError`,
+        and then all of it but `items` and `quarantined` waits again."""
+        self._stop_timer()
+        self._age_orphans(every_seconds=_ORPHANS_EVERY_SECONDS)
+        self._name_paths(items, quarantined)
+        taken, self._outbox = self._outbox, Outbox()
+        held = tally([item.event for item in items])
+        job = self._job(taken, items, quarantined, held)
+        try:
+            done = await self._write(job)
+        except BaseException as error:
+            self._outbox.put_back(taken)
+            self._failed(error)
+            raise
+        self._written(job, done)
+        self._held(items, quarantined, held)
+        return done
+
+    def _job(
+        self, taken: Outbox, items: Sequence[Item], quarantined: Sequence[Quarantined], held: _Held
+    ) -> Job:
+        statements = list(taken.statements)
+        for name in taken.sinks:
+            statements.append((UPSERT_SINK, sink_row(self._marks[name])))
+        statements += self._counted(items, quarantined, held)
+        done_to = self._eviction.done_to(self._last)
+        return Job(
+            items=items,
+            path_ids=self._path_ids,
+            statements=statements,
+            drop_to=done_to if done_to > self._dropped_to else 0,
+            dead_limit_bytes=self._dead_limit_bytes if taken.dead_changed or quarantined else 0,
+        )
+
+    def _counted(
+        self, items: Sequence[Item], quarantined: Sequence[Quarantined], held: _Held
+    ) -> list[Statement]:
+        statements: list[Statement] = []
+        for path, (count, received_ms) in held.items():
+            statements.append((COUNT_PATH, (count, 0, received_ms, self._path_ids[path])))
+        for frame in quarantined:
+            path_id = self._path_ids[frame.source, frame.subscription]
+            statements.append((INSERT_DEAD, quarantined_row(frame)))
+            statements.append((COUNT_PATH, (0, 1, 0, path_id)))
+        if items:
+            statements.append((UPSERT_LAST, (items[-1].token,)))
+        return statements
+
+    async def _write(self, job: Job) -> Done:
+        try:
+            return await self._database.write(run_job, job)
+        except SpoolDamaged as damage:
+            await self._repair_in_turn(damage)
+            return await self._database.write(run_job, job)
+
+    def _failed(self, error: BaseException) -> None:
+        if not isinstance(error, SpoolError):
+            return
+        if not self._trouble:
+            log.error("spool.write_failed", error=str(error))
+        self._trouble = str(error)
+        self._outbox.sinks.update(self._marks)  # so that there is something to try again with
+        self._flush_soon(_RETRY_SECONDS)
+
+    def _written(self, job: Job, done: Done) -> None:
+        if self._trouble:
+            log.info("spool.write_recovered")
+            self._trouble = ""
+        self._events -= done.dropped_events
+        self._content_bytes -= done.dropped_bytes
+        if done.dead_letters is not None:
+            self._dead_letters = done.dead_letters
+        if not done.more_to_drop:
+            self._dropped_to = max(self._dropped_to, job.drop_to)
+        if done.more_to_drop or self._outbox:
+            self._flush_soon()
+
+    def _held(self, items: Sequence[Item], quarantined: Sequence[Quarantined], held: _Held) -> None:
+        """A batch is durable: count it and show it to the readers."""
+        for frame in quarantined:
+            self._source((frame.source, frame.subscription)).quarantined += 1
+        if not items:
+            return
+        size_bytes = sum([len(item.event.content) for item in items])
+        self._last = items[-1].token
+        self._count_received(held)
+        self._events += len(items)
+        self._content_bytes += size_bytes
+        self._recent.add(items, size_bytes + len(items) * self._EVENT_BYTES)
+        self._wake_readers()
+
+    def _name_paths(self, items: Sequence[Item], quarantined: Sequence[Quarantined]) -> None:
+        paths = {(item.event.source, item.event.subscription) for item in items}
+        paths.update((frame.source, frame.subscription) for frame in quarantined)
+        for path in paths - self._path_ids.keys():
+            number = max(self._paths, default=0) + 1
+            self._path_ids[path] = number
+            self._paths[number] = path
+            self._outbox.add(INSERT_PATH, number, *path)
+
+    # --- what settlements change --------------------------------------------------------------------
+
+    def _store(self, marks: SinkMarks, changes: Changes) -> None:
+        out, sink = self._outbox, marks.name
+        out.sinks.add(sink)
+        for lane, item in changes.parked:
+            out.add(INSERT_PARKED, *parked_row(sink, lane, item, self._path_ids))
+            out.joining.setdefault((sink, lane), {})[item.token] = item
+        for lane, token in changes.unparked:
+            out.add(DELETE_PARKED, sink, lane, token)
+            out.leaving.setdefault((sink, lane), set()).add(token)
+        for lane in changes.lanes:
+            self._store_lane(marks, lane)
+        for death in changes.deaths:
+            out.add(INSERT_DEAD, *dead_row(sink, death, self._clock.wall()))
+        for number in changes.redelivered:
+            out.add(DELETE_DEAD, number)
+        for death in changes.died_again:
+            out.add(UPDATE_DEAD, *died_again_row(death))
+        out.dead_changed = out.dead_changed or bool(changes.deaths or changes.redelivered)
+        self._flush_soon()
+
+    def _store_lane(self, marks: SinkMarks, name: str) -> None:
+        lane = marks.lanes.by_name.get(name)
+        if lane is None:
+            self._outbox.add(DELETE_LANE, marks.name, name)
+        else:
+            offset = self._clock.wall() - self._clock.elapsed()
+            self._outbox.add(UPSERT_LANE, *lane_row(marks.name, name, lane, offset))
+
+    def _oldest(self) -> Token:
+        return self._dropped_to
+
+    def _orphan_aged(self, marks: SinkMarks) -> None:
+        self._outbox.sinks.add(marks.name)
+        if marks.given_up:
+            self._outbox.add(DELETE_PARKED_OF_SINK, marks.name)
+            self._outbox.add(DELETE_LANES_OF_SINK, marks.name)
+
+    # --- damage -------------------------------------------------------------------------------------
+
+    async def _repair(self, damage: SpoolDamaged, repairs: int) -> None:
+        """Repair the file, unless somebody has done so since `repairs` was read."""
+        async with self._turn:
+            if self._repairs == repairs:
+                await self._repair_in_turn(damage)
+
+    async def _repair_in_turn(self, damage: SpoolDamaged) -> None:
+        """Put a new file in the place of the damaged one. What is kept in memory still holds and is written
+        anew; events that were lost with the file are missed when a sink gets to them."""
+        now = self._clock.elapsed()
+        if now - self._repaired_at < _REPAIRS_EVERY_SECONDS:
+            raise damage
+        self._repaired_at = now
+        self._repairs += 1
+        await self._database.repair()
+        self._events, self._content_bytes = await self._database.ask(stream_size)
+        for number, path in self._paths.items():
+            counts = self._source(path)
+            figures = counts.appended, counts.merged, counts.quarantined, counts.unheld
+            received_ms = self._last_received.get(path, 0)
+            self._outbox.add(RESTORE_PATH, number, *path, *figures, received_ms)
+        self._outbox.add(UPSERT_LAST, self._last)
+        self._outbox.sinks.update(self._marks)
+        self._flush_soon()
