@@ -9,9 +9,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import msgspec
+
 from tests.support import books, oracle
 from tests.support.process import RelayProcess
 from tests.support.receiver import Receiver
+from zoomrelay.admin.client import ControlClient
 from zoomrelay.intake import ledger
 from zoomrelay.simulator.journal import Connection
 from zoomrelay.simulator.server import Simulator
@@ -39,10 +42,11 @@ type = "file"
 path = "{archive}"
 {more}
 """
+_PLANTED = "PlantedReceiverKey-7f3a"
 _HTTP = """
 [sinks.crm]
 type = "http"
-url = "{url}"
+url = "{url}?key={planted}"
 {options}
 """
 STDOUT = '[sinks.console]\ntype = "stdout"\n'
@@ -73,6 +77,8 @@ class Lab:
         self.state_dir = directory / "state"
         self.archive_file = directory / "events.ndjson"
         self.kills: list[float] = []
+        self.answers: dict[str, bytes] = {}
+        """What was asked of the relay while it ran, by path."""
         self._settings: dict[str, Any] = {
             "more": more,
             "source": source,
@@ -105,7 +111,7 @@ class Lab:
         self._settings |= changes
         known, more = self.zoom.credentials, self._settings["more"]
         if self.receiver is not None:
-            more += _HTTP.format(url=self.receiver.url, options=self._http_options)
+            more += _HTTP.format(planted=_PLANTED, url=self.receiver.url, options=self._http_options)
         self.relay.config_file.write_text(
             _CONFIG.format(
                 state=self.state_dir,
@@ -150,6 +156,14 @@ class Lab:
         assert heard, "the socket ended while everything should be calm"
         await self.relay.until(lambda: mark.encode() in self._end_of_archive(), f"{mark} in the archive")
         await self.relay.until(self._settled, f"the settling of every sink (seed {self.seed})", seconds=90)
+        await self.ask()
+
+    async def ask(self) -> None:
+        """Note what the control socket tells, for the search for secrets."""
+        client = ControlClient(self.state_dir)
+        for path in ("/status", "/gaps", "/dlq"):
+            answer = await asyncio.to_thread(client.get, path, msgspec.Raw)
+            self.answers[path] = bytes(answer)
 
     def _end_of_archive(self) -> bytes:
         if not self.archive_file.exists():
@@ -159,7 +173,10 @@ class Lab:
             return file.read()
 
     def _settled(self) -> bool:
-        return all(account.pending == 0 for account in books.accounts(self.state_dir).values())
+        return all(account.pending == 0 for account in self._accounts().values())
+
+    def _accounts(self) -> dict[str, books.Account]:
+        return books.accounts(self.state_dir) if self._settings["spool"] == "sqlite" else {}
 
     async def pause(self, seconds: float) -> None:
         """Let time pass: part of a schedule, never a wait for something."""
@@ -186,7 +203,7 @@ class Lab:
         found = oracle.uncovered(truth, self.zoom.subscriptions[0])
         for sink, delivered in self.delivered().items():
             found += oracle.problems(truth, sink, delivered, ordered=sink != "crm")
-        for sink, account in books.accounts(self.state_dir).items():
+        for sink, account in self._accounts().items():
             if account.conservation_error or account.pending:
                 found.append(f"{sink}: conservation error {account.conservation_error}, {account}")
         assert not found, "\n".join([f"seed {self.seed}", *found, self.relay.tail()])
@@ -211,10 +228,10 @@ class Lab:
     def leaks(self) -> list[str]:
         """Where secrets stand that must not stand there."""
         known = self.zoom.credentials
-        secrets = [known.client_secret, known.account_id, *self._tokens]
+        secrets = [known.client_secret, known.account_id, _PLANTED, *self._tokens]
         files = [self.relay.log_file, self.relay.stdout_file, self.archive_file]
         files += [path for path in self.state_dir.glob("**/*") if path.is_file()]
-        texts = {path.name: path.read_bytes() for path in files if path.exists()}
+        texts = self.answers | {path.name: path.read_bytes() for path in files if path.exists()}
         return [
             f"{name} holds a secret ({secret[:8]}…)"
             for name, text in texts.items()

@@ -50,7 +50,7 @@ class RelayProcess:
             self._process = subprocess.Popen(
                 command,
                 cwd=self.directory,
-                env=_environment(environ or {}),
+                env=environment(environ or {}),
                 stdin=subprocess.DEVNULL,
                 stdout=out if stdout is None else stdout,
                 stderr=log,
@@ -65,13 +65,13 @@ class RelayProcess:
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
 
     def kill(self) -> float:
         """SIGKILL; when it was sent, wall time."""
         self.ended_at = time.time()
-        self.signal(signal.SIGKILL)
+        self.send(signal.SIGKILL)
         assert self._process is not None
         self._process.wait()
         return self.ended_at
@@ -83,10 +83,10 @@ class RelayProcess:
         self.ended_at = time.time()
         return self._process.wait()
 
-    async def stop(self, seconds: float = 10.0) -> float:
-        """TERM, and the end with exit code 0; the seconds that took."""
+    async def stop(self, seconds: float = 15.0, number: signal.Signals = signal.SIGTERM) -> float:
+        """Send this signal and see the end, with exit code 0; the seconds that took."""
         start = time.monotonic()
-        self.signal(signal.SIGTERM)
+        self.send(number)
         code = await self.ended(seconds)
         assert code == 0, f"exit {code}\n{self.tail()}"
         return time.monotonic() - start
@@ -95,6 +95,12 @@ class RelayProcess:
         """Leave no process behind, however the test went."""
         if self.running:
             self.kill()
+
+    def read_stdout(self) -> bytes:
+        """What is left in the pipe of a relay that has ended."""
+        assert self._process is not None and self._process.stdout is not None
+        with self._process.stdout as pipe:
+            return pipe.read()
 
     # --- waiting and reading ------------------------------------------------------------------------
 
@@ -126,7 +132,7 @@ class RelayProcess:
         return "\n".join(lines[-_TAIL:])
 
 
-def _environment(more: Mapping[str, str]) -> dict[str, str]:
+def environment(more: Mapping[str, str]) -> dict[str, str]:
     """Nothing of this process's settings; the code under test is the one of this tree."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
     return {**kept, "PYTHONPATH": str(ROOT), "NO_PROXY": "*", **more}
