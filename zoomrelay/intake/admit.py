@@ -43,7 +43,6 @@ class Intake:
         self._gate = Gate(max_events, max_bytes)
         self._arrived = asyncio.Event()
         self._emptied = asyncio.Event()
-        self._committing: Batch | None = None
         self._stopping = False
         metrics.intake_events.set_function(lambda: self._gate.events)
         metrics.intake_bytes.set_function(lambda: self._gate.bytes)
@@ -87,8 +86,6 @@ class Intake:
         """Everything received up to this wall time is durable: the last frame's time, or that of the
         oldest event which is not."""
         oldest = self._gate.oldest_ms()
-        if self._committing is not None and self._committing.events:
-            oldest = self._committing.events[0].received_ms
         return last_frame_ms if oldest is None else min(last_frame_ms, oldest)
 
     # --- committing ---------------------------------------------------------------------------------
@@ -100,10 +97,8 @@ class Intake:
             await self._arrived.wait()
             self._arrived.clear()
             while batch := self._gate.take():
-                self._committing = batch
                 await self._hold(batch)
-                self._committing = None
-                self._gate.done(batch)
+                self._gate.done()
                 self._emptied.set()
             if self._stopping:
                 return
@@ -114,21 +109,26 @@ class Intake:
         self._arrived.set()
 
     async def _hold(self, batch: Batch) -> None:
-        attempt = 0
-        while True:
-            try:
-                await self._spool.append(batch.events, batch.quarantined)
-                break
-            except SpoolError as error:
-                attempt += 1
-                if attempt == 1:
-                    log.error("intake.spool_unavailable", error=str(error), events=len(batch.events))
+        start = self._clock.elapsed()
+        attempt = 1
+        while not await self._append(batch, attempt):
             await asyncio.sleep(full_jitter(attempt, base=0.5, cap=5, random=self._random))
-        if attempt:
-            log.info("intake.spool_available", attempts=attempt + 1)
+            attempt += 1
+        if attempt > 1:
+            log.info("intake.spool_available", unavailable_seconds=round(self._clock.elapsed() - start, 1))
         if batch.events:
             age_ms = self.now_ms() - batch.events[0].received_ms
             self._metrics.received_to_durable.observe(max(0, age_ms) / 1000)
+
+    async def _append(self, batch: Batch, attempt: int) -> bool:
+        try:
+            await self._spool.append(batch.events, batch.quarantined)
+        except SpoolError as error:
+            if attempt == 1:
+                hint = "nothing is lost: reading pauses when the intake is full, and it is tried again"
+                log.error("intake.spool_unavailable", error=str(error), waiting=self.waiting, hint=hint)
+            return False
+        return True
 
 
 class SourceIntake:

@@ -20,18 +20,25 @@ class Batch:
     def __bool__(self) -> bool:
         return bool(self.events or self.quarantined)
 
+    @property
+    def oldest_ms(self) -> int | None:
+        """`received_ms` of the oldest in it."""
+        firsts = [group[0].received_ms for group in (self.events, self.quarantined) if group]
+        return min(firsts, default=None)
+
 
 class Gate:
     """Counts events and bytes that were received and are not yet durable, and says when to stop reading.
 
     `full` is advice to the readers: what was read already is always let in, so nothing is ever dropped
-    here. Space counts as free only once a batch is durable.
+    here. Space counts as free only once a batch is durable. One batch is out at a time.
     """
 
     def __init__(self, max_events: int, max_bytes: int) -> None:
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._gathering = Batch()
+        self._taken = Batch()
         self.events = 0
         self.bytes = 0
         self.full = False
@@ -57,19 +64,19 @@ class Gate:
 
     def take(self) -> Batch:
         """Everything that has gathered; it counts until `done`."""
-        taken, self._gathering = self._gathering, Batch()
-        return taken
+        self._taken, self._gathering = self._gathering, Batch()
+        return self._taken
 
-    def done(self, batch: Batch) -> None:
-        """The batch is durable."""
-        self.events -= len(batch.events) + len(batch.quarantined)
-        self.bytes -= batch.size
+    def done(self) -> None:
+        """What was taken is durable."""
+        taken, self._taken = self._taken, Batch()
+        self.events -= len(taken.events) + len(taken.quarantined)
+        self.bytes -= taken.size
         self._judge()
 
     def oldest_ms(self) -> int | None:
-        """`received_ms` of the oldest event that has gathered and was not taken."""
-        events = self._gathering.events
-        return events[0].received_ms if events else None
+        """`received_ms` of the oldest that is not durable."""
+        return self._taken.oldest_ms or self._gathering.oldest_ms
 
     def _judge(self) -> None:
         self.full = self.events >= self._max_events or self.bytes >= self._max_bytes

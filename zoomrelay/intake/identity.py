@@ -2,24 +2,36 @@
 
 Identity (scheme `z1`). Two events are one and the same if source and content are equal byte for byte, or,
 where the content has a volatile field, if they are equal in every other field. The id is a BLAKE2b hash
-of 128 bits over the source's name and that content. Volatile are tokens and signed URLs that Zoom makes
-anew for each copy (two copies of `recording.completed` that differed only in these: protocol notes,
-section 4, duplicates). The list is part of the scheme: changing it means a new prefix.
+of 128 bits over the source's name, a zero byte and that content. Volatile are tokens and signed URLs that
+Zoom makes anew for each copy (two copies of `recording.completed` that differed only in these: protocol
+notes, section 4, duplicates). The list is part of the scheme: changing it means a new prefix.
 
-Ordering keys, by family of events (documented in docs/architecture.md):
+Ordering keys. The first of these that is there, a string that is not empty or a whole number, is the key;
+events with the same key are delivered in order of arrival, and an event without one waits for nobody.
 
-    meeting, webinar, recording, session, and whatever else has one   payload.object.uuid, else .id
-    phone                                                             payload.object.call_id
-    contact_center                                                    payload.object.engagement_id
-    rtms                                                              payload.meeting_uuid, …
-    users and agents                                                  payload.object.user_id, else .id
+    where                                      what it names            families
+    payload.object.uuid                        a meeting, one           meeting, webinar, recording
+                                               occurrence of it
+    payload.object.call_id                     a call                   phone
+    payload.object.call_logs[0].call_id        a call                   phone: logs and histories
+    payload.object.recordings[0].call_id       a call                   phone: recordings
+    payload.object.engagement_id               an engagement            contact_center
+    payload.object.session_id                  a session, a text chat   session (Video SDK), phone.sms
+    payload.object.channel_id                  a channel                chat_message, chat_channel, team_chat
+    payload.object.user_id                     a person                 agents, settings, presence
+    payload.object.id                          the thing itself         user, zoomroom, group, and all others
+    payload.meeting_uuid, .webinar_uuid,       a meeting or session     rtms (these have no object)
+    payload.session_id
+
+A change to a scheduled meeting may name no uuid (`meeting.updated`): then the meeting's id is its key.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from hashlib import blake2b
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -33,11 +45,15 @@ VOLATILE_FIELDS = frozenset(
         "start_url",
     }
 )
-_VOLATILE_MARKS = (b"download_", b"play_url", b"response_url", b"start_url")
-"""Cheap to look for; every volatile field holds one of them."""
+_may_be_volatile = re.compile(rb'_(?:url|token)"').search
+"""Cheap, one pass: every volatile field's name ends so. Many a harmless one does, too."""
+_MARKS = (b"download_", b"play_url", b"response_url", b"start_url")
+"""Every volatile field's name holds one of them."""
 
 _MAX_NAME = 200
 _MAX_KEY = 200
+_MAX_DIGITS = 40
+"""Of a whole number that is read as one; longer ones stay text (Python refuses to print them)."""
 
 
 class Unidentifiable(ValueError):
@@ -53,10 +69,18 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
     key: str
 
 
+class _Call(msgspec.Struct, gc=False):
+    call_id: Any = None
+
+
 class _Object(msgspec.Struct, gc=False):
     uuid: Any = None
     call_id: Any = None
+    call_logs: list[_Call] | None = None
+    recordings: list[_Call] | None = None
     engagement_id: Any = None
+    session_id: Any = None
+    channel_id: Any = None
     user_id: Any = None
     id: Any = None
 
@@ -70,7 +94,7 @@ class _Payload(msgspec.Struct, gc=False):
 
 class _Content(msgspec.Struct, gc=False):
     event: str
-    event_ts: int | None = None
+    event_ts: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     payload: _Payload | None = None
 
 
@@ -81,25 +105,24 @@ class Identifier:
     """Reads the events of one source."""
 
     def __init__(self, source: str) -> None:
-        self._base = blake2b(source.encode() + b"\0", digest_size=16)
+        self._begun = blake2b(source.encode() + b"\0", digest_size=16).copy
 
     def read(self, content: bytes) -> Reading:
-        """Raises `Unidentifiable` where the content is not a JSON object with an `event`."""
+        """Raises `Unidentifiable` where the content is not a JSON object with an `event`. Called for
+        every event: about 5 us for 900 bytes."""
         try:
             event = _decode(content)
-        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        except (msgspec.MsgspecError, ValueError, RecursionError):
             return self._read_tolerantly(content)
-        payload = event.payload
-        return Reading(self._digest(content), event.event[:_MAX_NAME], event.event_ts, _key(payload))
+        name = event.event
+        if len(name) > _MAX_NAME:
+            name = name[:_MAX_NAME]
+        return Reading(self._digest(content), name, event.event_ts, _key(event.payload))
 
     def _digest(self, content: bytes) -> bytes:
-        for mark in _VOLATILE_MARKS:
-            if mark in content:
-                return self._hash(_canonical(content))
-        return self._hash(content)
-
-    def _hash(self, content: bytes) -> bytes:
-        digest = self._base.copy()
+        if _may_be_volatile(content) and any(mark in content for mark in _MARKS):
+            content = _canonical(content)
+        digest = self._begun()
         digest.update(content)
         return digest.digest()
 
@@ -119,13 +142,25 @@ class Identifier:
 
 def _load(content: bytes) -> Any:
     try:
-        return json.loads(content.decode("utf-8", "surrogatepass"))
+        return json.loads(content.decode("utf-8", "surrogatepass"), parse_int=_whole)
     except (ValueError, RecursionError) as error:
         raise Unidentifiable(f"the content is not JSON: {type(error).__name__}") from error
 
 
+def _whole(digits: str) -> int | str:
+    return int(digits) if len(digits) <= _MAX_DIGITS else digits
+
+
 def _canonical(content: bytes) -> bytes:
     """The content without its volatile fields, keys sorted, no white space; as it is if it is no JSON."""
+    try:
+        return msgspec.json.encode(_without_volatile(msgspec.json.decode(content)), order="sorted")
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return _canonical_tolerantly(content)
+
+
+def _canonical_tolerantly(content: bytes) -> bytes:
+    """For what the fast decoder refuses: lone surrogates, numbers out of range."""
     try:
         document = _without_volatile(_load(content))
     except (Unidentifiable, RecursionError):
@@ -135,9 +170,9 @@ def _canonical(content: bytes) -> bytes:
 
 
 def _without_volatile(value: Any) -> Any:
-    if isinstance(value, dict):
+    if type(value) is dict:
         return {key: _without_volatile(inner) for key, inner in value.items() if key not in VOLATILE_FIELDS}
-    if isinstance(value, list):
+    if type(value) is list:
         return [_without_volatile(inner) for inner in value]
     return value
 
@@ -146,25 +181,60 @@ def _key(payload: _Payload | None) -> str:
     if payload is None:
         return ""
     entity = payload.object
-    if entity is not None:
-        key = entity.uuid or entity.call_id or entity.engagement_id or entity.user_id or entity.id
-    else:
-        key = payload.meeting_uuid or payload.webinar_uuid or payload.session_id
-    if type(key) is str:
-        return key if len(key) <= _MAX_KEY else key[:_MAX_KEY]
-    return str(key) if type(key) is int else ""
+    if entity is None:
+        return _first(payload.meeting_uuid, payload.webinar_uuid, payload.session_id)
+    uuid = entity.uuid
+    if type(uuid) is str and 0 < len(uuid) <= _MAX_KEY:  # the usual case at once
+        return uuid
+    return _first(
+        uuid,
+        entity.call_id,
+        _call_id(entity.call_logs),
+        _call_id(entity.recordings),
+        entity.engagement_id,
+        entity.session_id,
+        entity.channel_id,
+        entity.user_id,
+        entity.id,
+    )
+
+
+def _first(*candidates: Any) -> str:
+    """The first that can be a key, as text."""
+    for candidate in candidates:
+        if type(candidate) is str and candidate:
+            return candidate[:_MAX_KEY]
+        if type(candidate) is int and 0 < candidate < 10**_MAX_DIGITS:
+            return str(candidate)
+    return ""
+
+
+def _call_id(calls: list[_Call] | None) -> Any:
+    return calls[0].call_id if calls else None
 
 
 def _tolerant_key(document: dict[str, Any]) -> str:
     payload = document.get("payload")
     if not isinstance(payload, dict):
         return ""
-    entity = payload.get("object")
-    fields = {name: payload.get(name) for name in ("meeting_uuid", "webinar_uuid", "session_id")}
-    if isinstance(entity, dict):
-        known = {name: entity.get(name) for name in _Object.__struct_fields__}
-        return _clean(_key(_Payload(object=_Object(**known))))
-    return _clean(_key(_Payload(**fields)))
+    known = _Payload(**_known(_Payload, payload))
+    if isinstance(known.object, dict):
+        fields = _known(_Object, known.object)
+        calls = {name: _calls(fields.pop(name, None)) for name in ("call_logs", "recordings")}
+        known.object = _Object(**calls, **fields)
+    else:
+        known.object = None  # a list, or something stranger
+    return _clean(_key(known))
+
+
+def _known(shape: type[msgspec.Struct], given: dict[str, Any]) -> dict[str, Any]:
+    return {name: given[name] for name in shape.__struct_fields__ if name in given}
+
+
+def _calls(value: Any) -> list[_Call]:
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return [_Call(value[0].get("call_id"))]
+    return []
 
 
 def _clean(text: str) -> str:
