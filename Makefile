@@ -27,7 +27,7 @@ demo: $(VENV)/.run  ## see it work: the real relay against the built-in Zoom sim
 	@$(BIN)/zoomrelay demo
 
 test: $(VENV)/.dev  ## the tests, as any user can run them (under 5 minutes)
-	@$(PYTEST) -m "not full"
+	@$(PYTEST) -m "not full and not soak"
 
 test-full: $(VENV)/.dev  ## more kills, more schedules, and what needs root (under 15 minutes)
 	@$(PYTEST) -m full
@@ -50,7 +50,7 @@ bench: $(VENV)/.dev  ## measure, side by side with bare loops
 	@$(BIN)/python -m bench
 
 soak: $(VENV)/.dev  ## kills and faults for MINUTES minutes (default 10)
-	@ZOOMRELAY_SOAK_MINUTES=$${MINUTES:-10} $(BIN)/python -m pytest -m soak -s tests/fault
+	@ZOOMRELAY_TEST_SOAK_MINUTES=$${MINUTES:-10} $(BIN)/python -m pytest -m soak -s tests/fault
 
 clean:  ## remove what the targets above made
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist

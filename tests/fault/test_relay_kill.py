@@ -23,8 +23,12 @@ IN_FLIGHT = RATE // 2
     [(1, 5), (2, 5), *[pytest.param(seed, 10, marks=pytest.mark.full) for seed in range(10, 20)]],
 )
 async def test_killed_at_random_moments(tmp_path: Path, seed: int, kills: int) -> None:
+    await killed_at_random_moments(tmp_path, seed=seed, kills=kills)
+
+
+async def killed_at_random_moments(directory: Path, *, seed: int, kills: int) -> None:
     random = Random(seed)
-    async with Lab(tmp_path, seed=seed) as lab:
+    async with Lab(directory, seed=seed) as lab:
         flight = Flight(lab)
         await lab.start()
         lab.zoom.set_rate(RATE)

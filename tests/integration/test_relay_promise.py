@@ -19,9 +19,13 @@ _CODES = (1000, 1001, 1011)
     [pytest.param(1, 10_000), pytest.param(2, 50_000, marks=pytest.mark.full)],
 )
 async def test_every_event_is_delivered_or_listed(tmp_path: Path, seed: int, count: int) -> None:
+    await delivered_or_listed(tmp_path, seed=seed, count=count)
+
+
+async def delivered_or_listed(directory: Path, *, seed: int, count: int) -> None:
     random = Random(seed)
     receiver = Receiver(seed=seed, refuse_part=0.5)
-    async with Lab(tmp_path, seed=seed, receiver=receiver, more=STDOUT) as lab:
+    async with Lab(directory, seed=seed, receiver=receiver, more=STDOUT) as lab:
         await lab.start()
         while count:
             await _trouble(lab, random)

@@ -34,6 +34,7 @@ async def test_a_token_endpoint_that_is_down_is_but_a_warning(tmp_path: Path) ->
         await lab.zoom.burst(20)
         requests = lab.zoom.token_requests
         await lab.relay.until(lambda: lab.zoom.token_requests > requests, "another try")
+        await lab.ask()
         lab.zoom.faults.clear()
         await lab.finish()
         await lab.relay.stop()
@@ -68,7 +69,7 @@ async def test_credentials_refused_for_good_do_not_end_it(tmp_path: Path) -> Non
         await lab.relay.until(lambda: lab.relay.log("auth.credentials_refused"), "the complaint")
         assert lab.relay.log("auth.credentials_refused")[0]["cure"]
         await lab.ask()
-        assert not msgspec.json.decode(lab.answers["/status"])["ready"]
+        assert not msgspec.json.decode(lab.answers["control /status"])["ready"]
         assert await lab.relay.stop() < 1.5
 
 

@@ -173,9 +173,9 @@ def _ledgers(countdown: Countdown) -> None:
 def _intakes(countdown: Countdown) -> None:
     done = admit.Gate.done
 
-    def checked(self: admit.Gate, batch: Any) -> None:
+    def checked(self: admit.Gate) -> None:
         countdown.raise_at("intake.raise")
-        done(self, batch)
+        done(self)
 
     admit.Gate.done = checked  # type: ignore[method-assign]
 

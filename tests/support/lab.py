@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import aiohttp
 import msgspec
 
 from tests.support import books, oracle
@@ -33,7 +34,7 @@ ws_url = "{ws_url}"
 [spool]
 type = "{spool}"
 [admin]
-listen = ""
+listen = "127.0.0.1:0"
 [log]
 level = "debug"
 format = "json"
@@ -159,11 +160,15 @@ class Lab:
         await self.ask()
 
     async def ask(self) -> None:
-        """Note what the control socket tells, for the search for secrets."""
+        """Note what the control socket and the admin port tell, for the search for secrets."""
         client = ControlClient(self.state_dir)
         for path in ("/status", "/gaps", "/dlq"):
-            answer = await asyncio.to_thread(client.get, path, msgspec.Raw)
-            self.answers[path] = bytes(answer)
+            self.answers["control " + path] = bytes(await asyncio.to_thread(client.get, path, msgspec.Raw))
+        admin = self.relay.log("admin.listening")[-1]["addresses"][0]
+        async with aiohttp.ClientSession() as session:
+            for path in ("/", "/metrics", "/readyz", "/livez"):
+                async with session.get(f"http://{admin}{path}") as answer:
+                    self.answers["admin " + path] = await answer.read()
 
     def _end_of_archive(self) -> bytes:
         if not self.archive_file.exists():

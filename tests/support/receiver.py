@@ -43,6 +43,11 @@ class Receiver:
     ) -> None:
         await self._runner.cleanup()
 
+    def forget(self) -> None:
+        """Start with nothing taken."""
+        self.taken.clear()
+        self.times.clear()
+
     async def left(self) -> None:
         """Wait until nobody is connected any more: what a killed relay had sent has been dealt with."""
         server = self._runner.server
