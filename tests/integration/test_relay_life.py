@@ -14,8 +14,9 @@ from tests.support.lab import STDOUT, Lab
 from tests.support.process import environment
 from tests.support.receiver import Receiver
 
-BUSY_SECONDS = 1.0
-"""What the end of a process may take beyond `drain_seconds`."""
+BUSY_SECONDS = 2.0
+"""What the end of a process may take beyond `drain_seconds`: half of it on a calm machine (it is printed,
+and near 0.3), but the tests run side by side."""
 
 
 # --- start --------------------------------------------------------------------------------------------
@@ -109,7 +110,9 @@ async def test_a_receiver_that_hangs_does_not_hold_up_the_stop(tmp_path: Path) -
         await lab.start()
         await lab.zoom.burst(100)
         await lab.relay.until(lambda: receiver.requests, "a request that hangs")
-        assert await lab.relay.stop() < 1 + BUSY_SECONDS
+        seconds = await lab.relay.stop()
+        print(f"stopped in {seconds:.2f} s, of which 1 s to drain")
+        assert seconds < 1 + BUSY_SECONDS
         receiver.hanging = False
         await lab.start()
         await lab.finish()
