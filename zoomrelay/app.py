@@ -182,8 +182,9 @@ class Relay:
         else:
             await self._stop_sinks(supervisor, deadline)
             await self._stop_receiving(supervisor)
-        await supervisor.cancel("ledger")
-        await self.ledger.write()
+        supervisor.may_end("ledger")
+        self.ledger.stop()
+        await supervisor.finish("ledger", _CLOSE_SECONDS)
         await self.spool.close()
         for name in supervisor.running():
             await supervisor.cancel(name)

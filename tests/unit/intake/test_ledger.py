@@ -1,0 +1,507 @@
+"""The gap ledger: every interval without an accepted socket, whatever happens to process, clock and disk."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
+
+from tests.unit.intake.fakes import WALL, HandClock
+from zoomrelay.intake import gaps as gaps_file
+from zoomrelay.intake import ledger as ledger_module
+from zoomrelay.intake.gaps import GAPS, Gap
+from zoomrelay.intake.ledger import Ledger, read
+from zoomrelay.intake.path_ledger import CLEAN_MARGIN_SECONDS, UNCLEAN_MARGIN_SECONDS, PathLedger
+from zoomrelay.intake.stamp import ALIVE
+from zoomrelay.telemetry.metrics import Metrics
+
+PATH = ("main", "sub")
+
+
+class House:
+    """A state directory and the relays that live in it one after the other."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.clock = HandClock()
+        self.boot = "boot-1"
+        self.last_received: dict[tuple[str, str], int] = {}
+        self.unheld_since: float | None = None
+        self.registry = CollectorRegistry()
+        self.start()
+
+    def start(self, *paths: tuple[str, str]) -> None:
+        self.registry = CollectorRegistry()
+        self.ledger = Ledger(
+            self.directory,
+            self.clock,
+            Metrics(self.registry),
+            self._held_until_ms,
+            boot_id=lambda: self.boot,
+        )
+        self.ledger.open(paths or [PATH], self.last_received)
+
+    def _held_until_ms(self, heard_ms: int) -> int:
+        return heard_ms if self.unheld_since is None else min(heard_ms, int(self.unheld_since * 1000))
+
+    @property
+    def path(self) -> PathLedger:
+        return self.ledger.path(*PATH)
+
+    @property
+    def now_ms(self) -> int:
+        return int(self.clock.wall() * 1000)
+
+    async def accept(self) -> None:
+        self.path.accepted(self.clock.wall())
+        await self.ledger.write()
+
+    async def listen(self, seconds: float) -> None:
+        """Frames come all the time, and every second is stamped."""
+        for _ in range(int(seconds)):
+            self.clock.sleep(1)
+            self.path.alive(self.clock.wall())
+            await self.ledger.write()
+
+    async def lose(self, cause: str = "closed", *, clean: bool = True, silent_seconds: float = 0.0) -> None:
+        self.clock.sleep(silent_seconds)
+        heard_until = self.clock.wall() - silent_seconds
+        self.path.lost(cause, "words", clean=clean, heard_until=heard_until)
+        await self.ledger.write()
+
+    def gaps(self) -> list[Gap]:
+        return read(self.directory, self.clock, boot_id=lambda: self.boot)
+
+    def gap(self) -> Gap:
+        (gap,) = self.gaps()
+        return gap
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path)
+
+
+# --- while it runs ----------------------------------------------------------------------------------
+
+
+async def test_before_the_first_acceptance_there_is_no_gap(house: House) -> None:
+    house.clock.sleep(100)
+    await house.ledger.write()
+    house.start()
+    house.clock.sleep(100)
+    await house.accept()
+    assert house.gaps() == []
+
+
+@pytest.mark.parametrize(("clean", "margin"), [(True, CLEAN_MARGIN_SECONDS), (False, UNCLEAN_MARGIN_SECONDS)])
+async def test_a_gap_from_a_little_before_the_last_frame_to_acceptance(
+    house: House, clean: bool, margin: float
+) -> None:
+    await house.accept()
+    await house.listen(10)
+    end = house.now_ms
+    await house.lose("reset", clean=clean, silent_seconds=4.0)
+    house.clock.sleep(26)
+    await house.accept()
+    expected = Gap(
+        *PATH, end - int(margin * 1000), end + 30_000, pytest.approx(30 + margin), "reset", "words"
+    )
+    assert house.gap() == expected
+
+
+async def test_the_open_gap_is_listed_as_it_grows(house: House) -> None:
+    await house.accept()
+    await house.lose()
+    house.clock.sleep(60)
+    gap = house.gap()
+    assert gap.to_ms is None and gap.seconds == pytest.approx(60.25, abs=0.01)
+    assert house.path.open_gap() == gap
+    house.clock.sleep(60)
+    assert house.gap().seconds == pytest.approx(120.25, abs=0.01)
+    await house.accept()
+    assert house.path.open_gap() is None and house.gap().to_ms is not None
+
+
+async def test_paths_are_apart(house: House) -> None:
+    house.start(PATH, ("main", "other"))
+    house.ledger.path("main", "other").accepted(house.clock.wall())
+    await house.accept()
+    await house.lose()
+    house.clock.sleep(5)
+    await house.accept()
+    assert [gap.subscription for gap in house.gaps()] == ["sub"]
+
+
+async def test_the_line_is_what_it_is_documented_to_be(house: House) -> None:
+    await house.accept()
+    await house.lose()
+    house.clock.sleep(1.5)
+    await house.accept()
+    (line,) = (house.directory / GAPS).read_text().splitlines()
+    assert json.loads(line) == {
+        "from": "2023-11-14T22:13:19.750Z",
+        "to": "2023-11-14T22:13:21.500Z",
+        "seconds": 1.75,
+        "cause": "closed",
+        "detail": "words",
+        "source": "main",
+        "subscription": "sub",
+    }
+    assert (house.directory / GAPS).stat().st_mode & 0o777 == 0o600
+
+
+async def test_gaps_are_counted_and_told(house: House) -> None:
+    await house.accept()
+    with capture_logs() as logs:
+        house.path.lost("silent", "", clean=False, heard_until=house.clock.wall())
+        house.clock.sleep(9)
+        await house.accept()
+    labels = {"source": "main", "cause": "silent"}
+    assert house.registry.get_sample_value("zoomrelay_gaps_total", labels) == 1
+    assert house.registry.get_sample_value("zoomrelay_gap_seconds_total", labels) == pytest.approx(10)
+    (told,) = logs
+    assert told["event"] == "gap.ended" and told["seconds"] == 10 and "detail" not in told
+
+
+async def test_a_long_story_is_cut_short(house: House) -> None:
+    await house.accept()
+    house.path.lost("closed", "x" * 5000, clean=True, heard_until=house.clock.wall())
+    await house.ledger.write()
+    assert len(house.gap().detail) == 200
+    # A shorter stamp over a longer one.
+    await house.accept()
+    assert len((house.directory / ALIVE).read_bytes()) == 512
+    assert len(house.gaps()) == 1
+
+
+# --- across restarts --------------------------------------------------------------------------------
+
+
+async def test_an_orderly_stop_and_a_start(house: House) -> None:
+    await house.accept()
+    await house.listen(5)
+    stopped = house.now_ms
+    await house.lose("stopped")
+    house.clock.sleep(3600)
+    assert house.gap().seconds == pytest.approx(3600.25, abs=0.01)
+    house.start()
+    house.clock.sleep(2)
+    await house.accept()
+    gap = house.gap()
+    assert (gap.cause, gap.from_ms, gap.to_ms) == ("stopped", stopped - 250, house.now_ms)
+    assert gap.seconds == pytest.approx(3602.25, abs=0.01)
+
+
+async def test_a_crash_is_a_gap_from_the_last_stamp(house: House) -> None:
+    await house.accept()
+    await house.listen(5)
+    stamped = house.now_ms
+    house.clock.sleep(0.9)  # killed here
+    house.clock.sleep(60)
+    gap = house.gap()  # no relay runs, and it is listed all the same
+    assert (gap.cause, gap.from_ms, gap.to_ms) == ("crash", stamped - 1000, None)
+    assert gap.seconds == pytest.approx(61.9, abs=0.01)
+    house.start()
+    assert house.gap() == gap
+    house.clock.sleep(1)
+    await house.accept()
+    gap = house.gap()
+    assert (gap.cause, gap.from_ms, gap.to_ms) == ("crash", stamped - 1000, house.now_ms)
+    assert gap.seconds == pytest.approx(62.9, abs=0.01)
+
+
+async def test_a_relay_that_runs_is_not_taken_for_a_crashed_one(house: House) -> None:
+    await house.accept()
+    await house.listen(5)
+    house.clock.sleep(3)
+    assert house.gaps() == []
+
+
+async def test_the_spool_may_know_of_later_events_than_the_stamp(house: House) -> None:
+    await house.accept()
+    await house.listen(5)
+    house.last_received[PATH] = house.now_ms + 700
+    house.clock.sleep(30)
+    house.start()
+    await house.accept()
+    assert house.gap().from_ms == house.last_received[PATH] - 1000
+
+
+async def test_what_was_not_durable_yet_is_in_the_gap(house: House) -> None:
+    await house.accept()
+    await house.listen(5)
+    house.unheld_since = house.clock.wall()
+    await house.listen(20)
+    house.clock.sleep(1)
+    house.unheld_since, unheld = None, house.unheld_since
+    house.start()
+    await house.accept()
+    assert house.gap().from_ms == int(unheld * 1000) - 1000
+
+
+async def test_also_where_the_socket_had_ended_before_the_crash(house: House) -> None:
+    await house.accept()
+    await house.listen(5)
+    house.unheld_since = house.clock.wall()
+    house.clock.sleep(10)
+    await house.lose()
+    unheld, house.unheld_since = house.unheld_since, None
+    house.start()
+    await house.accept()
+    assert house.gap().from_ms == int(unheld * 1000) - 1000
+
+
+async def test_two_crashes_in_a_row_are_one_gap(house: House) -> None:
+    await house.accept()
+    await house.listen(2)
+    stamped = house.now_ms
+    for _ in range(3):
+        house.clock.sleep(20)
+        house.start()
+        house.clock.sleep(2)
+        await house.ledger.write()
+    await house.accept()
+    assert (house.gap().from_ms, house.gap().to_ms) == (stamped - 1000, house.now_ms)
+
+
+async def test_killed_between_the_gap_and_the_stamp(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    await house.accept()
+    await house.lose()
+    house.clock.sleep(10)
+    alive = (house.directory / ALIVE).read_bytes()
+    await house.accept()
+    accepted = house.now_ms
+    (house.directory / ALIVE).write_bytes(alive)
+    house.last_received[PATH] = accepted + 4000
+    house.clock.sleep(60)
+    house.start()
+    await house.accept()
+    first, second = house.gaps()
+    assert (first.cause, first.to_ms) == ("closed", accepted)
+    assert (second.cause, second.from_ms, second.to_ms) == ("crash", accepted + 3000, house.now_ms)
+
+
+async def test_killed_before_the_gap_was_written(house: House) -> None:
+    await house.accept()
+    await house.lose()
+    began = house.gap().from_ms
+    house.clock.sleep(10)
+    house.path.accepted(house.clock.wall())  # and nothing of that reaches the disk
+    house.clock.sleep(60)
+    house.start()
+    await house.accept()
+    assert (house.gap().from_ms, house.gap().to_ms) == (began, house.now_ms)
+
+
+@pytest.mark.parametrize("stamp", [None, b"", b"\0" * 512, b'{"at": 17', b"[]", b'{"at":"x"}', b"\xff\xfe"])
+async def test_without_a_stamp_the_spool_tells_from_when_nothing_is_known(
+    house: House, stamp: bytes | None
+) -> None:
+    await house.accept()
+    await house.listen(5)
+    if stamp is None:
+        (house.directory / ALIVE).unlink()
+    else:
+        (house.directory / ALIVE).write_bytes(stamp)
+    house.last_received[PATH] = house.now_ms - 60_000
+    assert house.gaps() == []
+    house.start()
+    await house.accept()
+    assert (house.gap().cause, house.gap().from_ms) == ("crash", house.now_ms - 61_000)
+
+
+# --- clocks -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", [-7200.0, -5.0, 5.0, 7200.0])
+@pytest.mark.parametrize("moment", ["in the gap", "while stopped", "while crashed"])
+async def test_a_clock_that_is_set_shortens_no_gap(house: House, step: float, moment: str) -> None:
+    await house.accept()
+    await house.listen(3)
+    if moment != "while crashed":
+        await house.lose("stopped")
+    house.clock.sleep(30)
+    house.clock.step(step)
+    assert house.gap().seconds == pytest.approx(30.6, abs=0.5)
+    if moment != "in the gap":
+        house.start()
+    house.clock.sleep(30)
+    await house.accept()
+    gap = house.gap()
+    assert gap.to_ms == house.now_ms
+    assert gap.seconds == pytest.approx(60.6, abs=0.5)
+    assert gap.to_ms - gap.from_ms >= int(gap.seconds * 1000)
+
+
+async def test_a_clock_set_back_while_listening(house: House) -> None:
+    await house.accept()
+    await house.listen(3)
+    house.last_received[PATH] = house.now_ms
+    house.clock.step(-3600)
+    await house.listen(3)
+    stamped = house.now_ms
+    house.clock.sleep(10)
+    house.start()
+    await house.accept()
+    gap = house.gap()
+    assert gap.from_ms == pytest.approx(stamped - 1000, abs=5)
+    assert gap.seconds == pytest.approx(11, abs=0.01)
+
+
+async def test_a_reboot_leaves_only_the_wall_clock(house: House) -> None:
+    await house.accept()
+    await house.listen(3)
+    stamped = house.now_ms
+    house.clock.sleep(300)
+    house.clock.reboot()
+    house.boot = "boot-2"
+    assert house.gap().seconds == pytest.approx(301, abs=0.01)
+    house.start()
+    house.clock.sleep(5)
+    await house.accept()
+    gap = house.gap()
+    assert (gap.from_ms, gap.seconds) == (stamped - 1000, pytest.approx(306, abs=0.01))
+
+
+async def test_a_suspended_machine(house: House) -> None:
+    await house.accept()
+    await house.listen(3)
+    awake = house.now_ms
+    await house.lose("suspended", clean=False, silent_seconds=8 * 3600)
+    await house.accept()
+    gap = house.gap()
+    assert (gap.cause, gap.from_ms, gap.to_ms) == ("suspended", awake - 1000, house.now_ms)
+    assert gap.seconds == pytest.approx(8 * 3600 + 1)
+
+
+# --- the disk ---------------------------------------------------------------------------------------
+
+
+async def test_a_last_line_that_was_cut_short(house: House) -> None:
+    for _ in range(3):
+        await house.accept()
+        await house.lose()
+        house.clock.sleep(5)
+    ended = house.gaps()[:-1]
+    file = house.directory / GAPS
+    os.truncate(file, file.stat().st_size - 20)
+    assert house.gaps()[:-1] == ended[:-1]
+    house.start()
+    await house.accept()
+    assert house.gaps()[:-1] == ended[:-1] and len(file.read_bytes().splitlines()) == 3
+
+
+async def test_trouble_with_the_disk_forgets_nothing(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    await house.accept()
+    await house.lose()
+    full = OSError(28, "No space left on device")
+
+    def fails(*_: object, **__: object) -> None:
+        raise full
+
+    append = ledger_module.append
+    monkeypatch.setattr(ledger_module, "append", fails)
+    with capture_logs() as logs:
+        for _ in range(3):
+            house.clock.sleep(5)
+            await house.accept()
+            await house.lose()
+        assert (house.directory / GAPS).exists() is False
+        monkeypatch.setattr(ledger_module, "append", append)
+        await house.ledger.write()
+    assert len(house.gaps()) == 4
+    told = [line["event"] for line in logs if line["event"] != "gap.ended"]
+    assert told == ["ledger.write_failed", "ledger.write_recovered"]
+
+
+async def test_a_stamp_never_says_that_an_unwritten_gap_has_ended(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second gap ends while the first one is being written; then the process is killed."""
+    await house.accept()
+    await house.lose()
+    house.clock.sleep(5)
+    house.path.accepted(house.clock.wall())
+    append = ledger_module.append
+
+    def slowly(file: Path, gaps: list[Gap]) -> None:
+        append(file, gaps)
+        house.path.lost("reset", "", clean=False, heard_until=house.clock.wall())
+        house.clock.sleep(7)
+        house.path.accepted(house.clock.wall())
+
+    monkeypatch.setattr(ledger_module, "append", slowly)
+    await house.ledger.write()
+    house.clock.sleep(60)
+    house.start()
+    monkeypatch.setattr(ledger_module, "append", append)
+    await house.accept()
+    first, second = house.gaps()
+    assert first.cause == "closed"
+    assert second.cause == "crash" and second.seconds >= 67
+
+
+def test_half_a_write_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / GAPS
+    one = Gap("main", "sub", 0, 1000, 1.0, "closed")
+    gaps_file.append(file, [one])
+    write, calls = os.write, []
+
+    def half(descriptor: int, content: bytes) -> int:
+        calls.append(1)
+        if len(calls) > 1:
+            raise OSError(28, "No space left on device")
+        return write(descriptor, content[: len(content) // 2])
+
+    monkeypatch.setattr(os, "write", half)
+    with pytest.raises(OSError):
+        gaps_file.append(file, [one, one])
+    monkeypatch.undo()
+    gaps_file.append(file, [one])
+    assert gaps_file.read_ended(tmp_path) == [one, one]
+
+
+async def test_an_unwritable_directory_does_not_keep_the_relay_from_running(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("zoomrelay.intake.stamp.write", fails)
+    with capture_logs() as logs:
+        house.start()
+        await house.accept()
+    assert [line["event"] for line in logs] == ["ledger.write_failed"]
+
+
+# --- the service ------------------------------------------------------------------------------------
+
+
+@pytest.mark.looptime(noop_cycles=1)
+async def test_it_stamps_every_second_and_at_once_on_a_change(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stamps: list[float] = []
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr("zoomrelay.intake.stamp.write", lambda *_: stamps.append(loop.time()))
+
+    async def here(call: object, *arguments: object) -> None:
+        call(*arguments)  # type: ignore[operator]
+
+    monkeypatch.setattr(asyncio, "to_thread", here)
+    running = asyncio.create_task(house.ledger.run())
+    await asyncio.sleep(2.5)
+    house.path.accepted(WALL)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0.01)
+    assert stamps == [pytest.approx(at) for at in (1.0, 2.0, 2.5)]
+    house.path.lost("stopped", "", clean=True, heard_until=WALL)
+    house.ledger.stop()
+    await asyncio.wait_for(running, 1)
+    assert len(stamps) == 4

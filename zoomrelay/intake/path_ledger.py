@@ -1,0 +1,108 @@
+"""The gap ledger's view of one subscription."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from zoomrelay.clock import Clock
+from zoomrelay.intake.gaps import Gap
+from zoomrelay.intake.stamp import PathStamp
+
+CLEAN_MARGIN_SECONDS = 0.25
+"""Before a proper close: the way from there to us, and our own delay in reading it."""
+UNCLEAN_MARGIN_SECONDS = 1.0
+"""Before the last frame of a socket that broke, or of a process that was killed."""
+CRASH = "crash"
+"""The cause of a gap that a killed process left behind; all others are the session's words."""
+_MAX_DETAIL = 200
+
+
+class Book(Protocol):
+    """What a path needs of the ledger."""
+
+    clock: Clock
+
+    def held_until_ms(self, heard_ms: int, /) -> int:
+        """Given until when everything was heard, until when it is durable."""
+        ...
+
+    def ended(self, gap: Gap) -> None: ...
+
+    def stamp_soon(self) -> None: ...
+
+
+class PathLedger:
+    """A session's `PathListener`: open gap, or listening, or neither before the first acceptance."""
+
+    def __init__(self, ledger: Book, source: str, subscription: str) -> None:
+        self._ledger = ledger
+        self.source = source
+        self.subscription = subscription
+        self.listening = False
+        self.held_ms = 0
+        """While listening: everything until then is held."""
+        self._open_from_ms: int | None = None
+        self._open_since: float | None = None
+        self._cause = ""
+        self._detail = ""
+
+    # --- what the session tells ---------------------------------------------------------------------
+
+    def accepted(self, wall: float) -> None:
+        self.listening = True
+        self.held_ms = int(wall * 1000)
+        if self._open_from_ms is not None:
+            self._ledger.ended(self._gap(self._open_from_ms, self.held_ms))
+            self._open_from_ms = None
+        self._ledger.stamp_soon()
+
+    def lost(self, cause: str, detail: str, *, clean: bool, heard_until: float) -> None:
+        wall = self._ledger.clock.wall()
+        start = heard_until - (CLEAN_MARGIN_SECONDS if clean else UNCLEAN_MARGIN_SECONDS)
+        self.begin(int(start * 1000), cause, detail, age_seconds=max(0.0, wall - start))
+        self._ledger.stamp_soon()
+
+    def alive(self, heard_until: float) -> None:
+        self.held_ms = self._ledger.held_until_ms(int(heard_until * 1000))
+
+    # --- the open gap -------------------------------------------------------------------------------
+
+    def begin(self, from_ms: int, cause: str, detail: str, *, age_seconds: float | None) -> None:
+        """Open a gap. `age_seconds` is how long it has lasted; None where only the wall clock could tell."""
+        self.listening = False
+        self._open_from_ms, self._cause, self._detail = from_ms, str(cause), detail[:_MAX_DETAIL]
+        self._open_since = None if age_seconds is None else self._ledger.clock.elapsed() - age_seconds
+
+    def open_gap(self) -> Gap | None:
+        """The gap that lasts, if there is one."""
+        if self._open_from_ms is None:
+            return None
+        now_ms = int(self._ledger.clock.wall() * 1000)
+        return msgspec.structs.replace(self._gap(self._open_from_ms, now_ms), to_ms=None)
+
+    def _gap(self, from_ms: int, to_ms: int) -> Gap:
+        seconds = max(0.0, (to_ms - from_ms) / 1000)
+        if self._open_since is not None:
+            seconds = round(self._ledger.clock.elapsed() - self._open_since, 3)
+        from_ms = min(from_ms, to_ms - int(seconds * 1000))
+        return Gap(self.source, self.subscription, from_ms, to_ms, seconds, self._cause, self._detail)
+
+    # --- across a restart ---------------------------------------------------------------------------
+
+    def stamp(self) -> PathStamp:
+        """What a crash from now on would leave behind."""
+        if self.listening:
+            return PathStamp(held_ms=self.held_ms)
+        if self._open_from_ms is None:
+            return PathStamp()
+        held_ms = self._ledger.held_until_ms(self._open_from_ms)
+        if held_ms < self._open_from_ms:  # the last events before it are not durable yet
+            held_ms -= int(UNCLEAN_MARGIN_SECONDS * 1000)
+        return PathStamp(from_ms=held_ms, cause=self._cause, detail=self._detail)
+
+    def crashed(self, held_ms: int, detail: str, *, age_seconds: float | None) -> None:
+        """The last process had everything until `held_ms`, which was `age_seconds` ago or more."""
+        age = None if age_seconds is None else age_seconds + UNCLEAN_MARGIN_SECONDS
+        self.begin(held_ms - int(UNCLEAN_MARGIN_SECONDS * 1000), CRASH, detail, age_seconds=age)

@@ -1,0 +1,86 @@
+"""The last sign of life: what a crash leaves behind, so that the next start knows the gap.
+
+`alive.json` in the state directory, rewritten in place every second:
+
+    {"at": wall ms, "boot": id of this boot, "elapsed": seconds of this boot,
+     "paths": {"source/subscription": {"held_ms": …}                          listening; all held until then
+                                    | {"from_ms": …, "cause": …, "detail": …} not listening
+                                    | {}}}                                    never accepted
+
+It is not synced: a kill loses nothing of it; a power cut may lose it, and then the spool's newest event says
+from when on nothing is known. `boot` and `elapsed` tell how long ago it was made, whatever the wall clock
+was set to since.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from zoomrelay.clock import Clock
+
+ALIVE = "alive.json"
+_BLOCK_BYTES = 512
+
+
+class PathStamp(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is known of one path; see above."""
+
+    held_ms: int | None = None
+    from_ms: int | None = None
+    cause: str = ""
+    detail: str = ""
+
+
+class Stamp(msgspec.Struct, frozen=True):
+    """One sign of life."""
+
+    at: int = 0
+    boot: str = ""
+    elapsed: float = 0.0
+    paths: dict[str, PathStamp] = {}
+
+    def age_seconds(self, clock: Clock, boot: str) -> float | None:
+        """How long ago it was made; None where only the wall clock could tell."""
+        seconds = clock.elapsed() - self.elapsed
+        return seconds if boot and boot == self.boot and seconds >= 0 else None
+
+
+def write(directory: Path, stamp: Stamp, *, sync: bool = False) -> None:
+    """One small write over the last stamp. Raises `OSError`."""
+    content = msgspec.json.encode(stamp)
+    width = -(-len(content) // _BLOCK_BYTES) * _BLOCK_BYTES
+    descriptor = os.open(directory / ALIVE, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.pwrite(descriptor, content.ljust(width), 0)
+        os.ftruncate(descriptor, width)
+        if sync:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read(directory: Path) -> Stamp:
+    """The last stamp; an empty one where there is none, or none that can be read."""
+    try:
+        content = (directory / ALIVE).read_bytes().decode(errors="replace")
+    except FileNotFoundError:
+        return Stamp()
+    try:
+        # What follows the first value is left of a longer stamp, whose end is about to be cut off.
+        document: Any = json.JSONDecoder().raw_decode(content)[0]
+        return msgspec.convert(document, Stamp)
+    except (ValueError, msgspec.ValidationError):
+        return Stamp()
+
+
+def boot_id() -> str:
+    """Names this boot of the machine; empty where the system does not say."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
