@@ -15,10 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import uvloop
-
 from bench.bare import Measure
 from zoomrelay.app import Relay
+from zoomrelay.cli.run import run_loop
 from zoomrelay.config.load import load
 from zoomrelay.event import Event
 from zoomrelay.sinks.file import FileSink
@@ -126,4 +125,4 @@ level = "error"
 
 
 if __name__ == "__main__":
-    uvloop.run(relay(int(sys.argv[2]), int(sys.argv[3]), spool=sys.argv[1]))
+    run_loop(relay(int(sys.argv[2]), int(sys.argv[3]), spool=sys.argv[1]))

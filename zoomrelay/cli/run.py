@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -29,7 +30,10 @@ def command(config: ConfigOption = None) -> None:
 
 
 def run_loop(main: Coroutine[Any, Any, None]) -> None:
-    """Run on the fastest loop there is."""
+    """Run on the fastest loop there is, with a garbage collector that leaves alone what stays for good:
+    going through all modules again and again took a tenth of the time under a flood."""
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 100)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(main)
 
