@@ -19,7 +19,8 @@ from tests.support.process import ROOT
 from zoomrelay.cli.commands import COMMANDS
 from zoomrelay.cli.entry import run
 from zoomrelay.config import load
-from zoomrelay.intake.identity import Identifier
+from zoomrelay.intake.identity import VOLATILE_FIELDS, Identifier
+from zoomrelay.intake.path_ledger import CLEAN_MARGIN_SECONDS, UNCLEAN_MARGIN_SECONDS
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("deploy/**/*.md")])
 NAMES = {document: str(document.relative_to(ROOT)) for document in DOCUMENTS}
@@ -194,13 +195,29 @@ def test_printed_log_lines_are_whole_and_their_cures_the_code_s(block: str) -> N
             assert entry["cure"] in _strings_of_the_code()
 
 
+# --- architecture -----------------------------------------------------------------------------------
+
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
+
+
+def test_the_floors_are_those_of_the_import_contract() -> None:
+    contract = (ROOT / ".importlinter").read_text().partition("layers =\n")[2].partition("\n\n")[0]
+    floors = contract.replace("zoomrelay.", "").replace("    ", "").strip()
+    assert f"```\n{floors}\n```" in ARCHITECTURE
+
+
+def test_volatile_fields_and_margins_are_those_of_the_code() -> None:
+    identity = ARCHITECTURE.partition("## Identity")[2].partition("\n## ")[0]
+    assert all(f"`{field}`" in identity for field in VOLATILE_FIELDS)
+    assert f"| {CLEAN_MARGIN_SECONDS:g} s before that |" in ARCHITECTURE
+    assert ARCHITECTURE.count(f"| {UNCLEAN_MARGIN_SECONDS:g} s before the last") == 2
+
+
 # --- ordering keys ----------------------------------------------------------------------------------
 
 
 def _key_paths() -> list[str]:
-    table = (
-        (ROOT / "docs" / "architecture.md").read_text().partition("## Ordering keys")[2].partition("\n## ")[0]
-    )
+    table = ARCHITECTURE.partition("## Ordering keys")[2].partition("\n## ")[0]
     return re.findall(r"^\| `(payload\.[^`]+)`", table, re.MULTILINE)
 
 
