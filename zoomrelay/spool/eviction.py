@@ -41,9 +41,14 @@ class Eviction:
         """The newest number that no sink needs any more, `last` being the newest of all."""
         return min((marks.low for marks in self._marks.values() if not marks.given_up), default=last)
 
-    def is_anything_unwanted(self) -> bool:
-        """Whether there is any sink that might not want an event."""
-        return any(start.wants is not everything for start in self._starts.values())
+    def thin_to(self, last: Token, events: int) -> Token:
+        """Up to here it is worth asking `is_wanted` once and for all, `events` being how many are in the
+        stream: sinks that keep up are done. What they still have to do keeps an event for a moment only."""
+        if all(start.wants is everything for start in self._starts.values()):
+            return 0
+        held = [marks for marks in self._marks.values() if not marks.given_up]
+        quick = [marks for marks in held if 2 * (marks.pending(last) - marks.lanes.events) < events]
+        return min((marks.known_to() for marks in quick), default=last)
 
     def is_wanted(self, token: Token, name: str, source: str) -> bool:
         """Whether any sink still waits for this event. Ends it, as filtered, for sinks that have not been

@@ -45,6 +45,8 @@ class SinkMarks:
         """The number before the first event that is this sink's."""
         self.low = start
         self.handed = start
+        self.frontier = start
+        """Below it, events may come again that stand before parked ones: lanes wait until it is passed."""
         self.above = Ranges()
         self.lanes = Lanes()
         self.redriven = Redriven()
@@ -114,6 +116,7 @@ class SinkMarks:
     def release(self, now: float) -> None:
         """The reader is gone: what it had is handed out again."""
         self.handed = self.low
+        self.frontier = self.known_to()
         self.lanes.take_back_all()
         self.redriven.take_back_all(now)
         self._batches.clear()
@@ -186,8 +189,10 @@ class SinkMarks:
             if item.token < 0:
                 if self.redriven.is_lent(-item.token):
                     self.redriven.add(-item.token, until)
-            elif lane := self._set_aside(item, parked.lane, until, changes):
-                heads.setdefault(lane, item.token)
+            else:
+                lane = self._set_aside(item, parked.lane, until, changes)
+                if lane is not None:
+                    heads.setdefault(lane, item.token)
         for lane, head in heads.items():
             tried = head == parked.items[0].token
             self.lanes.retry_at(
@@ -239,7 +244,7 @@ class SinkMarks:
     def give_up(self, last: Token) -> None:
         """Everything pending up to `last`, parked lanes included, counts as abandoned."""
         self.counts.abandoned += self.pending(last)
-        self.low = self.handed = last
+        self.low = self.handed = self.frontier = last
         self.above = Ranges()
         self.lanes = Lanes()
         self.redriven = Redriven()

@@ -153,7 +153,7 @@ class MemorySpool(MarkedSpool):
         """Free space until everything fits, except that the newest `keep` events always stay."""
         if self._is_full():
             self._drop_settled()
-        if self._is_full() and self._eviction.is_anything_unwanted():
+        if self._is_full():
             self._thin()
         while self._is_full() and (self._shed_parked() or self._shed_oldest(keep)):
             pass
@@ -166,11 +166,12 @@ class MemorySpool(MarkedSpool):
 
     def _thin(self) -> None:
         """Take out what no lagging sink wants."""
-        for number in range(max(self._first, self._thinned_to + 1), self._last + 1):
+        end = self._eviction.thin_to(self._last, len(self._stream))
+        for number in range(max(self._first, self._thinned_to + 1), end + 1):
             item = self._stream.get(number)
             if item is not None and not self._eviction.is_wanted(number, item.event.name, item.event.source):
                 self._remove(number)
-        self._thinned_to = self._last
+        self._thinned_to = max(self._thinned_to, end)
 
     def _shed_parked(self) -> bool:
         found = self._eviction.parked_victims(self._last)

@@ -23,7 +23,7 @@ from zoomrelay.spool.base import DeadLetter, Item, Outcome, Quarantined, SinkSta
 from zoomrelay.spool.eviction import OnShed
 from zoomrelay.spool.marks import SinkMarks
 from zoomrelay.spool.recent import cut
-from zoomrelay.spool.segment import Stretch
+from zoomrelay.spool.segment import Stretch, storable
 from zoomrelay.spool.sqlite_database import SpoolDamaged
 from zoomrelay.spool.sqlite_questions import (
     Loaded,
@@ -117,7 +117,10 @@ class SqliteSpool(SqliteRoom):
             except SpoolDamaged as damage:
                 await self._repair_in_turn(damage)
             items = [Item(token, event) for token, event in enumerate(events, self._last + 1)]
-            await self._commit(items, quarantined)
+            try:
+                await self._commit(items, quarantined)
+            except (OverflowError, UnicodeEncodeError):
+                await self._commit([Item(item.token, storable(item.event)) for item in items], quarantined)
 
     # --- reading ------------------------------------------------------------------------------------
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from zoomrelay.spool.base import Item, Token
+from collections.abc import Sequence
 
-Statement = tuple[str, tuple[object, ...]]
+from zoomrelay.spool.base import Item, Token
+from zoomrelay.spool.segment import plain_text
+
+Statement = tuple[str, Sequence[object]]
 LaneName = tuple[str, str]
 """(sink, lane)"""
 
@@ -27,7 +30,8 @@ class Outbox:
         return bool(self.statements or self.sinks or self.dead_changed)
 
     def add(self, statement: str, *parameters: object) -> None:
-        self.statements.append((statement, parameters))
+        tidy = [plain_text(value) if type(value) is str else value for value in parameters]
+        self.statements.append((statement, tidy))
 
     def put_back(self, taken: Outbox) -> None:
         """What was taken did not get written: it comes before what has gathered since."""

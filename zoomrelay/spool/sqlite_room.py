@@ -36,12 +36,14 @@ class SqliteRoom(SqliteStore):
     async def _thin_some(self) -> bool:
         """Take events that no lagging sink wants out of the oldest segments not looked at yet; whether
         there was a segment to look at."""
-        if not self._eviction.is_anything_unwanted():
-            return False
+        end = self._eviction.thin_to(self._last, self._events)
         self._thinned_to = max(self._thinned_to, self._eviction.done_to(self._last))
-        found = await self._database.ask(indexes, self._thinned_to, self._last, _SEGMENTS_AT_ONCE)
+        if self._thinned_to >= end:
+            return False
+        found = await self._database.ask(indexes, self._thinned_to, end, _SEGMENTS_AT_ONCE)
+        found = [segment for segment in found if self._thinned_to < segment.last <= end]
         for segment in found:
-            self._thinned_to = max(self._thinned_to, segment.last)
+            self._thinned_to = segment.last
             unwanted = self._unwanted(segment)
             if unwanted:
                 await self._thin(segment.first, unwanted)

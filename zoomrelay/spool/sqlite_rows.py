@@ -70,6 +70,7 @@ def load_sink(name: str, state: Mapping[str, Any]) -> SinkMarks:
     marks = SinkMarks(name, state["start"])
     marks.low = marks.handed = state["low"]
     marks.above = Ranges([(start, end) for start, end in state["above"]])
+    marks.frontier = marks.known_to()
     marks.orphaned_seconds = state["orphaned_seconds"]
     marks.counts = SinkCounts(**state["counts"])
     return marks
@@ -93,14 +94,14 @@ def dead_row(sink: str, death: Death, wall: float) -> Row:
     event = storable(death.item.event)
     return (
         sink, len(event.content), 0, event.source, event.subscription, event.digest, event.name,
-        event.event_ts, event.key, event.received_ms, int(wall * 1000), plain_text(death.reason),
-        death.attempts, death.status, plain_text(death.excerpt), event.content,
+        event.event_ts, event.key, event.received_ms, int(wall * 1000), death.reason,
+        death.attempts, death.status, death.excerpt, event.content,
     )  # fmt: skip
 
 
 def died_again_row(death: Death) -> Row:
     return (
-        plain_text(death.reason), death.attempts, death.status, plain_text(death.excerpt), -death.item.token,
+        death.reason, death.attempts, death.status, death.excerpt, -death.item.token,
     )  # fmt: skip
 
 

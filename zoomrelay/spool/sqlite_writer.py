@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from zoomrelay.spool.base import Item
-from zoomrelay.spool.segment import PathIds, Segment, encode, split, storable
+from zoomrelay.spool.segment import PathIds, encode, split
 from zoomrelay.spool.sqlite_outbox import Statement
 
 _INSERT_SEGMENT = (
@@ -43,8 +43,8 @@ class Done:
 
 
 def run_job(connection: sqlite3.Connection, job: Job) -> Done:
-    """Do the job, or nothing of it: raises `sqlite3.Error` after a rollback."""
-    segments = _segments(job) if job.items else []
+    """Do the job, or nothing of it: raises `sqlite3.Error` after a rollback, and what `encode` raises."""
+    segments = [encode(run, job.path_ids) for run in split(job.items)] if job.items else []
     done = Done()
     connection.execute("BEGIN IMMEDIATE")
     try:
@@ -62,14 +62,6 @@ def run_job(connection: sqlite3.Connection, job: Job) -> Done:
             connection.execute("ROLLBACK")
         raise
     return done
-
-
-def _segments(job: Job) -> list[Segment]:
-    try:
-        return [encode(run, job.path_ids) for run in split(job.items)]
-    except (OverflowError, UnicodeEncodeError):
-        tidy = [Item(item.token, storable(item.event)) for item in job.items]
-        return [encode(run, job.path_ids) for run in split(tidy)]
 
 
 def _drop_segments(connection: sqlite3.Connection, drop_to: int, done: Done) -> None:
