@@ -28,6 +28,7 @@ from zoomrelay.intake.ledger import Ledger
 from zoomrelay.session.runner import SessionRunner
 from zoomrelay.sinks import registry
 from zoomrelay.spool.base import SinkStart, SourceCounts, Spool
+from zoomrelay.spool.eviction import OnShed
 from zoomrelay.spool.memory import MemorySpool
 from zoomrelay.spool.sqlite import SqliteSpool
 from zoomrelay.spool.statedir import StateDirectory
@@ -79,7 +80,7 @@ class Relay:
         self.state = StateDirectory(config.state_dir)
         self.started = asyncio.Event()
         """Set once spool and sinks are open and the first attempt to connect is under way."""
-        self.spool = self._build_spool()
+        self.spool = build_spool(config, self.clock, self._note_shed)
         self._random = random or Random()
         self._started_at = self.clock.wall()
         self._intake = Intake(self.spool, self.clock, self._random, self.metrics)
@@ -98,7 +99,7 @@ class Relay:
         has started, and an exception group if a service crashes."""
         self.state.acquire(create=True)
         try:
-            await self.spool.open(self._sink_starts(self.config))
+            await self.spool.open(sink_starts(self.config))
             try:
                 if front is not None:
                     await front.open()
@@ -240,7 +241,7 @@ class Relay:
             changed = [n for n in old.sinks.keys() & new.sinks.keys() if old.sinks[n] != new.sinks[n]]
             for name in changed:
                 await self._end_sink(name)
-            await self.spool.set_sinks(self._sink_starts(new))
+            await self.spool.set_sinks(sink_starts(new))
             for name in [n for n in new.sinks if n in changed or n not in old.sinks]:
                 self._start_sink(self._supervisor, new.sinks[name])
             for name in old.sinks.keys() & new.sinks.keys() - set(changed):
@@ -264,12 +265,6 @@ class Relay:
 
     # --- parts --------------------------------------------------------------------------------------
 
-    def _build_spool(self) -> Spool:
-        limit = self.config.spool.max_bytes
-        if self.config.spool.type == "memory":
-            return MemorySpool(max_bytes=limit, clock=self.clock, on_shed=self._note_shed)
-        return SqliteSpool(self.config.state_dir, max_bytes=limit, clock=self.clock, on_shed=self._note_shed)
-
     def _build_worker(self, config: SinkConfig) -> Worker:
         sink = registry.build(config, self.clock)
         route = Route(config.events, config.sources)
@@ -284,12 +279,6 @@ class Relay:
                 give_up_after_seconds=config.give_up_after_seconds,
             )
         return StreamWorker(sink, route, self.spool, self._random, self.metrics)
-
-    def _sink_starts(self, config: Config) -> list[SinkStart]:
-        return [
-            SinkStart(sink.name, sink.start, Route(sink.events, sink.sources).wants)
-            for sink in config.sinks.values()
-        ]
 
     def _note_shed(self, sink: str, count: int) -> None:
         log.error("spool.shed", sink=sink, events=count, hint="spool.max_bytes is reached and this sink lags")
@@ -353,6 +342,22 @@ class Relay:
             next_attempt_at=runner.next_attempt_at,
             gap_since=None if gap is None else gap.from_ms / 1000,
         )
+
+
+def build_spool(config: Config, clock: Clock, on_shed: OnShed = lambda _sink, _count: None) -> Spool:
+    """The spool of this configuration, not opened; the caller holds the state directory's lock."""
+    limit = config.spool.max_bytes
+    if config.spool.type == "memory":
+        return MemorySpool(max_bytes=limit, clock=clock, on_shed=on_shed)
+    return SqliteSpool(config.state_dir, max_bytes=limit, clock=clock, on_shed=on_shed)
+
+
+def sink_starts(config: Config) -> list[SinkStart]:
+    """The sinks of this configuration, as the spool must know them."""
+    return [
+        SinkStart(sink.name, sink.start, Route(sink.events, sink.sources).wants)
+        for sink in config.sinks.values()
+    ]
 
 
 def _paths(config: Config) -> list[tuple[str, str]]:
