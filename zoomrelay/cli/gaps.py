@@ -1,0 +1,125 @@
+"""`zoomrelay gaps`: what was missed. Reads the ledger's files; a relay may run or not."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zoomrelay.cli.columns import aligned, printable
+from zoomrelay.cli.options import ConfigOption, load_config
+from zoomrelay.errors import StateDirectoryError
+from zoomrelay.intake import ledger
+from zoomrelay.intake.gaps import Gap, iso
+
+ANY = 1
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_COLUMNS = ("from", "to", "seconds", "cause", "source", "subscription", "detail")
+
+SinceOption = Annotated[
+    str,
+    typer.Option(
+        metavar="TIME",
+        help='Only gaps that lasted after this: "2h", "7d", or an ISO time (UTC unless it says otherwise).',
+        show_default=False,
+    ),
+]
+JsonLines = Annotated[bool, typer.Option("--json", help="One JSON object per line, no summary.")]
+FailIfAny = Annotated[bool, typer.Option("--fail-if-any", help="Exit with 1 if there is any.")]
+
+
+def command(
+    config: ConfigOption = None,
+    since: SinceOption = "",
+    as_json: JsonLines = False,
+    fail_if_any: FailIfAny = False,
+) -> None:
+    """List every interval in which a subscription was not listened to, with its cause.
+
+    One that lasts has no end yet. What Zoom sent in these intervals is lost: it stores nothing.
+    """
+    after_ms = _milliseconds(since, datetime.now(UTC)) if since else None
+    gaps = _read(load_config(config).config.state_dir)
+    gaps = [gap for gap in gaps if after_ms is None or gap.to_ms is None or gap.to_ms > after_ms]
+    gaps.sort(key=lambda gap: gap.from_ms)
+    _print(gaps, as_json)
+    raise typer.Exit(ANY if gaps and fail_if_any else 0)
+
+
+def _read(state_dir: Path) -> list[Gap]:
+    if not state_dir.is_dir():
+        raise StateDirectoryError(f"there is no state directory {state_dir}; has the relay run here?")
+    try:
+        return ledger.read(state_dir)
+    except OSError as error:
+        raise StateDirectoryError(f"the ledger in {state_dir} cannot be read: {error.strerror}") from error
+
+
+def _milliseconds(since: str, now: datetime) -> int:
+    """What `--since` means; a usage error if nothing."""
+    try:
+        if found := re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw])", since.strip()):
+            moment = now - timedelta(seconds=float(found[1]) * _UNITS[found[2]])
+        else:
+            moment = datetime.fromisoformat(since.strip())
+            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return int(moment.timestamp() * 1000)
+    except (ValueError, OverflowError) as error:
+        raise typer.BadParameter(
+            'must be like "90s", "30m", "2h", "7d", "2w", or an ISO time like "2026-01-31T12:00"',
+            param_hint="--since",
+        ) from error
+
+
+def _print(gaps: Sequence[Gap], as_json: bool) -> None:
+    if as_json:
+        for gap in gaps:
+            typer.echo(json.dumps(gap.as_json(), ensure_ascii=False))
+    elif sys.stdout.isatty():
+        _print_table(gaps)
+    else:
+        for line in aligned([_COLUMNS, *map(_row, gaps)]) if gaps else ():
+            typer.echo(line)
+        typer.echo(summary(gaps))
+
+
+def _print_table(gaps: Sequence[Gap]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    if gaps:
+        table = Table(*_COLUMNS, box=None, header_style="bold")
+        for gap in gaps:
+            table.add_row(*map(Text, _row(gap)), style="yellow" if gap.to_ms is None else "")
+        console.print(table)
+    console.print(Text(summary(gaps), "bold"))
+
+
+def _row(gap: Gap) -> tuple[str, ...]:
+    end = "lasts" if gap.to_ms is None else iso(gap.to_ms)
+    words = (iso(gap.from_ms), end, f"{gap.seconds:.1f}", gap.cause, gap.source, gap.subscription, gap.detail)
+    return tuple(map(printable, words))
+
+
+def summary(gaps: Sequence[Gap]) -> str:
+    """How many, how long, and why, in one line."""
+    if not gaps:
+        return "no gaps"
+    by_cause: dict[str, list[Gap]] = {}
+    for gap in gaps:
+        by_cause.setdefault(gap.cause, []).append(gap)
+    ordered = sorted(by_cause.items(), key=lambda item: -_seconds(item[1]))
+    causes = ", ".join(f"{cause} {len(of_it)} ({_seconds(of_it):,.1f} s)" for cause, of_it in ordered)
+    return f"{len(gaps)} gap{'s' if len(gaps) != 1 else ''}, {_seconds(gaps):,.1f} s: {causes}"
+
+
+def _seconds(gaps: Iterable[Gap]) -> float:
+    return sum(gap.seconds for gap in gaps)
