@@ -32,8 +32,6 @@ log = structlog.get_logger()
 _STAMP_SECONDS = 1.0
 _STALE_SECONDS = 10.0
 """A stamp older than this was left behind by a process that is gone."""
-_TRUSTED_SECONDS = 60.0
-"""An event that is later than the last stamp by more was received before the clock was set back."""
 _NO_STOP = "the process ended without a stop"
 _NO_STAMP = "there is no record of what happened after the last event"
 
@@ -64,7 +62,8 @@ class Ledger:
 
     def open(self, paths: Sequence[tuple[str, str]], last_received: Mapping[tuple[str, str], int]) -> None:
         """Begin with these paths; what the last process left behind becomes their open gaps.
-        `last_received` is what the spool knows: it may be newer than the last stamp."""
+        `last_received` is what the spool knows, for a path without a stamp. It is not to be preferred to
+        one: an event may be received long after it came, while others still wait in the socket."""
         left = stamp.read(self._directory)
         written = {(gap.source, gap.subscription): gap for gap in read_ended(self._directory)}
         for key in paths:
@@ -87,11 +86,10 @@ class Ledger:
             if last_received_ms is not None:
                 path.crashed(last_received_ms, _NO_STAMP, age_seconds=None)
         elif known.held_ms is not None:
-            held_ms = _newest(known.held_ms, last_received_ms, left.at)
-            path.crashed(held_ms, _NO_STOP, age_seconds=_plus(away, left.at - held_ms))
+            path.crashed(known.held_ms, _NO_STOP, age_seconds=_plus(away, left.at - known.held_ms))
         elif known.from_ms is not None and (ended_ms := _ended_ms(written, known.from_ms)):
             # It was accepted, wrote the gap, and was killed before it stamped that.
-            path.crashed(_newest(ended_ms, last_received_ms, ended_ms), _NO_STOP, age_seconds=None)
+            path.crashed(ended_ms, _NO_STOP, age_seconds=None)
         elif known.from_ms is not None:
             age = _plus(away, left.at - known.from_ms)
             path.begin(known.from_ms, known.cause, known.detail, age_seconds=age)
@@ -178,13 +176,6 @@ def _still_open(left: Stamp, clock: Clock, boot: str) -> list[Gap]:
             seconds = round(max(0.0, (left.at - from_ms) / 1000 + max(0.0, age)), 3)
             gaps.append(Gap(source, subscription, from_ms, None, seconds, cause, detail))
     return gaps
-
-
-def _newest(held_ms: int, last_received_ms: int | None, stamped_ms: int) -> int:
-    """The spool may know of later events than the stamp, unless the clock was set back between."""
-    if last_received_ms is None or last_received_ms > stamped_ms + _TRUSTED_SECONDS * 1000:
-        return held_ms
-    return max(held_ms, last_received_ms)
 
 
 def _ended_ms(written: Gap | None, from_ms: int) -> int | None:
