@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from pathlib import Path
 
 import pytest
 
+from tests.support import books
 from tests.support.lab import Lab
 from zoomrelay.simulator.faults import How
 
@@ -42,4 +44,26 @@ async def test_killed_after_it_stood_still(tmp_path: Path) -> None:
         await lab.start()
         await lab.finish()
         await lab.relay.stop()
+        lab.judge()
+
+
+async def test_killed_while_it_catches_up(tmp_path: Path) -> None:
+    """Much had come while it stood still; it holds some of that, which is new by then, and dies."""
+    async with Lab(tmp_path, seed=3) as lab:
+        await lab.start()
+        await lab.zoom.burst(20)
+        await lab.pause(1.2)
+        lab.relay.send(signal.SIGSTOP)
+        frames = lab.zoom.prepare(10_000)
+        before = books.last(lab.state_dir)
+        flood = asyncio.create_task(lab.zoom.flood(frames))
+        await lab.pause(STALL_SECONDS)
+        lab.relay.send(signal.SIGCONT)
+        await lab.relay.until(lambda: books.last(lab.state_dir) > before, "the first of it in the spool")
+        lab.kill()
+        await flood
+        await lab.start()
+        await lab.finish()
+        await lab.relay.stop()
+        print(lab.figures())
         lab.judge()

@@ -52,7 +52,7 @@ async def _trouble(lab: Lab, random: Random) -> None:
             lab.zoom.faults.change({"upgrade_status": 502, "upgrade_times": 1})
             lab.zoom.end("close", 1001, "going away")
     # Now and then events come while nobody listens.
-    if random.random() < 0.5:
+    if random.random() < 0.8:
         await lab.accepted()
     else:
         await asyncio.sleep(random.uniform(0, 0.1))

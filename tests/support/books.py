@@ -40,6 +40,13 @@ def accounts(state_dir: Path) -> dict[str, Account]:
         return found
 
 
+def last(state_dir: Path) -> int:
+    """The newest number given to an event."""
+    with _connected(state_dir) as ask:
+        row = ask.execute("SELECT value FROM meta WHERE key = 'last'").fetchone()
+        return int(row[0]) if row else 0
+
+
 def quarantined(state_dir: Path) -> int:
     """Frames that were kept because no event could be read in them."""
     with _connected(state_dir) as ask:

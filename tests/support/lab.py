@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections import Counter
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -156,7 +157,7 @@ class Lab:
         heard = await self.zoom.emit({"event": "test.mark", "payload": {"mark": mark}})
         assert heard, "the socket ended while everything should be calm"
         await self.relay.until(lambda: mark.encode() in self._end_of_archive(), f"{mark} in the archive")
-        await self.relay.until(self._settled, f"the settling of every sink (seed {self.seed})", seconds=90)
+        await self.relay.until(self._settled, f"the settling of every sink (seed {self.seed})", seconds=240)
         await self.ask()
 
     async def ask(self) -> None:
@@ -233,7 +234,8 @@ class Lab:
     def leaks(self) -> list[str]:
         """Where secrets stand that must not stand there."""
         known = self.zoom.credentials
-        secrets = [known.client_secret, known.account_id, _PLANTED, *self._tokens]
+        basic = base64.b64encode(f"{known.client_id}:{known.client_secret}".encode()).decode()
+        secrets = [known.client_secret, known.account_id, basic, _PLANTED, *self._tokens]
         files = [self.relay.log_file, self.relay.stdout_file, self.archive_file]
         files += [path for path in self.state_dir.glob("**/*") if path.is_file()]
         texts = self.answers | {path.name: path.read_bytes() for path in files if path.exists()}
