@@ -11,7 +11,7 @@ from zoomrelay.intake.gaps import Gap
 from zoomrelay.intake.stamp import PathStamp
 
 CLEAN_MARGIN_SECONDS = 0.25
-"""Before a proper close: the way from there to us, and our own delay in reading it."""
+"""Before a proper close: the way from there to us."""
 UNCLEAN_MARGIN_SECONDS = 1.0
 """Before the last frame of a socket that broke, or of a process that was killed."""
 CRASH = "crash"
@@ -43,6 +43,8 @@ class PathLedger:
         self.listening = False
         self.held_ms = 0
         """While listening: everything until then is held."""
+        self._accepted_since = 0.0
+        """`Clock.elapsed`."""
         self._open_from_ms: int | None = None
         self._open_since: float | None = None
         self._cause = ""
@@ -53,6 +55,7 @@ class PathLedger:
     def accepted(self, wall: float) -> None:
         self.listening = True
         self.held_ms = int(wall * 1000)
+        self._accepted_since = self._ledger.clock.elapsed()
         if self._open_from_ms is not None:
             self._ledger.ended(self._gap(self._open_from_ms, self.held_ms))
             self._open_from_ms = None
@@ -61,7 +64,9 @@ class PathLedger:
     def lost(self, cause: str, detail: str, *, clean: bool, heard_until: float) -> None:
         wall = self._ledger.clock.wall()
         start = heard_until - (CLEAN_MARGIN_SECONDS if clean else UNCLEAN_MARGIN_SECONDS)
-        self.begin(int(start * 1000), cause, detail, age_seconds=max(0.0, wall - start))
+        # Not from before the acceptance: until then the gap before this one lasts.
+        age = min(wall - start, self._ledger.clock.elapsed() - self._accepted_since)
+        self.begin(int((wall - age) * 1000), cause, detail, age_seconds=max(0.0, age))
         self._ledger.stamp_soon()
 
     def alive(self, heard_until: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,7 @@ async def test_a_gap_from_a_little_before_the_last_frame_to_acceptance(
 
 async def test_the_open_gap_is_listed_as_it_grows(house: House) -> None:
     await house.accept()
+    await house.listen(5)
     await house.lose()
     house.clock.sleep(60)
     gap = house.gap()
@@ -140,13 +142,14 @@ async def test_paths_are_apart(house: House) -> None:
 
 async def test_the_line_is_what_it_is_documented_to_be(house: House) -> None:
     await house.accept()
+    await house.listen(5)
     await house.lose()
     house.clock.sleep(1.5)
     await house.accept()
     (line,) = (house.directory / GAPS).read_text().splitlines()
     assert json.loads(line) == {
-        "from": "2023-11-14T22:13:19.750Z",
-        "to": "2023-11-14T22:13:21.500Z",
+        "from": "2023-11-14T22:13:24.750Z",
+        "to": "2023-11-14T22:13:26.500Z",
         "seconds": 1.75,
         "cause": "closed",
         "detail": "words",
@@ -158,6 +161,7 @@ async def test_the_line_is_what_it_is_documented_to_be(house: House) -> None:
 
 async def test_gaps_are_counted_and_told(house: House) -> None:
     await house.accept()
+    await house.listen(5)
     with capture_logs() as logs:
         house.path.lost("silent", "", clean=False, heard_until=house.clock.wall())
         house.clock.sleep(9)
@@ -221,6 +225,19 @@ async def test_a_relay_that_runs_is_not_taken_for_a_crashed_one(house: House) ->
     await house.listen(5)
     house.clock.sleep(3)
     assert house.gaps() == []
+
+
+@pytest.mark.parametrize("clean", [True, False])
+async def test_gaps_that_follow_each_other_do_not_overlap(house: House, clean: bool) -> None:
+    await house.accept()
+    for _ in range(3):
+        house.clock.sleep(0.05)
+        await house.lose(clean=clean, silent_seconds=0.02)
+        house.clock.sleep(0.5)
+        await house.accept()
+    gaps = house.gaps()
+    assert [gap.seconds for gap in gaps] == [pytest.approx(0.57, abs=0.002)] * 3
+    assert all(after.from_ms == pytest.approx(before.to_ms, abs=1) for before, after in pairwise(gaps))
 
 
 async def test_a_later_event_in_the_spool_does_not_shorten_the_gap(house: House) -> None:
