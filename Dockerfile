@@ -9,7 +9,6 @@ COPY requirements.lock ./
 RUN python -m venv --without-pip /opt/zoomrelay \
  && pip --python /opt/zoomrelay install --no-cache-dir --require-hashes -r requirements.lock
 COPY pyproject.toml README.md LICENSE ./
-COPY bench bench
 COPY zoomrelay zoomrelay
 RUN pip --python /opt/zoomrelay install --no-cache-dir --no-deps .
 

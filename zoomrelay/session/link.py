@@ -112,16 +112,17 @@ class Link:
         hand_over, subscription = consumer.event, self._subscription
         try:
             while True:
-                message = parse(await receive())
-                if type(message) is EventFrame:
-                    if protocol.state is not State.RECEIVING:
-                        await self._consider(message)
-                    figures.events += 1
-                    hand_over(subscription, message.content, message.header, message.verbatim)
-                else:
-                    await self._control(message)
-                if consumer.full:
-                    await self._wait_for_room()
+                for frame in await receive():
+                    message = parse(frame)
+                    if type(message) is EventFrame:
+                        if protocol.state is not State.RECEIVING:
+                            await self._consider(message)
+                        figures.events += 1
+                        hand_over(subscription, message.content, message.header, message.verbatim)
+                    else:
+                        await self._control(message)
+                    if consumer.full:
+                        await self._wait_for_room()
         except ConnectionEnded as error:
             return connection_ended(error)
 

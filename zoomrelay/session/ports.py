@@ -84,9 +84,9 @@ class Connection(Protocol):
         """Nothing keeps it from reading."""
         ...
 
-    async def receive(self) -> bytes:
-        """The next message's payload, text or binary, whole. After the end it first returns what had
-        been received, then raises `ConnectionEnded`. Cancelling loses nothing."""
+    async def receive(self) -> list[bytes]:
+        """The next messages' payloads, text or binary, whole, in order; at least one. After the end it
+        first returns what had been received, then raises `ConnectionEnded`. Cancelling loses nothing."""
         ...
 
     async def send_text(self, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
 import socket
@@ -23,15 +24,12 @@ from zoomrelay import __version__
 from zoomrelay.config.models import SourceConfig
 from zoomrelay.errors import ConnectionEnded, DialError
 from zoomrelay.session.hearing import Hearing
+from zoomrelay.session.inbox import Inbox
 
 OPEN_TIMEOUT_SECONDS = 15.0
 """From the look-up of the name to the end of the upgrade."""
 CLOSE_TIMEOUT_SECONDS = 2.0
 """For the other side's close frame; short, for a stop waits for it."""
-MAX_QUEUE = (1024, 256)
-"""Frames received and not yet read, at which the socket is paused and resumed. Roomy, because pausing
-costs system calls and one read of the socket brings hundreds of small frames; a paused socket stamps no
-`last_received`, which the session allows for."""
 
 _USER_AGENT = f"zoomrelay/{__version__}"
 
@@ -47,20 +45,29 @@ class StampedConnection(ClientConnection):
         self.last_received = self.loop.time()
         self.hearing = Hearing(self.last_received)
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        assert isinstance(transport, asyncio.Transport)
+        self._inbox = Inbox(pause=transport.pause_reading, resume=transport.resume_reading)
+        self.recv_messages = self._inbox  # type: ignore[assignment]
+
     @property
     def reading(self) -> bool:
-        return not self.recv_messages.paused
+        return not self._inbox.paused
 
     def data_received(self, data: bytes) -> None:
         self.last_received = self.loop.time()
         self.hearing.read(len(data), self.last_received)
         super().data_received(data)
 
-    async def receive(self) -> bytes:
+    async def receive(self) -> list[bytes]:
         try:
-            return await self.recv(decode=False)
-        except ConnectionClosed as error:
-            raise _ended(error) from error
+            return await self._inbox.take()
+        except EOFError:
+            pass
+        await asyncio.shield(self.connection_lost_waiter)
+        error = self.close_exc
+        raise _ended(error) from error
 
     async def send_text(self, text: str) -> None:
         try:
@@ -101,7 +108,6 @@ class Dialler:
             # Zoom's keepalive is a JSON heartbeat; whether it answers pings nobody has documented.
             "ping_interval": None,
             "max_size": self._source.max_message_bytes,
-            "max_queue": MAX_QUEUE,
             "logger": _SILENT,
         }
         if url.startswith("wss:"):

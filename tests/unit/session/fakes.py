@@ -80,13 +80,13 @@ class FakeConnection:
             self.ended = ConnectionEnded(cause, code=code, reason=reason, clean=cause == "closed")
             self._frames.put_nowait(None)
 
-    async def receive(self) -> bytes:
+    async def receive(self) -> list[bytes]:
         frame = await self._frames.get()
         if frame is None:
             self._frames.put_nowait(None)
             assert self.ended is not None
             raise self.ended
-        return frame
+        return [frame]
 
     async def send_text(self, text: str) -> None:
         if self.ended is not None:

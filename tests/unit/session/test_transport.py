@@ -60,7 +60,7 @@ async def everything(connection: StampedConnection) -> tuple[list[bytes], Connec
     frames: list[bytes] = []
     try:
         while True:
-            frames.append(await connection.receive())
+            frames += await connection.receive()
     except ConnectionEnded as ended:
         return frames, ended
 
@@ -108,7 +108,7 @@ async def test_a_reset_is_told_from_a_close() -> None:
 
     async with server(handler) as port:
         connection = await dial(port)
-        assert await connection.receive() == b"last"
+        assert await connection.receive() == [b"last"]
         await connection.send_text("taken")
         _, ended = await everything(connection)
     assert (ended.cause, ended.clean) == ("reset", False)
