@@ -130,6 +130,13 @@ def _on_one_line(
     return happening
 
 
+def _without_empty(
+    _logger: structlog.typing.WrappedLogger, _method: str, happening: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """A field that says nothing is left out: no `cure=None`, no `detail=""`."""
+    return {key: value for key, value in happening.items() if value is not None and value != ""}
+
+
 def _formatter(console: bool, *, colors: bool) -> logging.Formatter:
     renderers: list[structlog.typing.Processor]
     if console:
@@ -142,7 +149,7 @@ def _formatter(console: bool, *, colors: bool) -> logging.Formatter:
     else:
         renderers = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     cleaned = structlog.stdlib.ProcessorFormatter.remove_processors_meta
-    return _Redacting(foreign_pre_chain=_SHARED, processors=[cleaned, *renderers])
+    return _Redacting(foreign_pre_chain=_SHARED, processors=[cleaned, _without_empty, *renderers])
 
 
 def _unraisable(info: Any) -> None:

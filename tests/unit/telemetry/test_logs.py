@@ -470,3 +470,13 @@ def test_a_lost_standard_error_does_not_raise() -> None:
 def test_redact_is_for_other_rooms_too() -> None:
     trouble = traceback.format_exception_only(ValueError("Bearer abcdefghij"))
     assert logs.redact(trouble[0]) == "ValueError: Bearer ***\n"
+
+
+@pytest.mark.parametrize("format_", ["json", "console"])
+def test_fields_that_say_nothing_are_left_out(format_: str) -> None:
+    with logging_to_a_string(format=format_) as stream:
+        log = structlog.get_logger("zoomrelay.test")
+        log.info("happened", cure=None, detail="", zero=0, no=False, empty=[])
+    line = stream.getvalue()
+    assert "cure" not in line and "detail" not in line
+    assert all(word in line for word in ("happened", "zero", "no", "empty"))
