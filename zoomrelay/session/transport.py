@@ -7,7 +7,7 @@ import functools
 import logging
 import socket
 import ssl
-from typing import Any
+from typing import Any, cast
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import (
@@ -47,8 +47,8 @@ class StampedConnection(ClientConnection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        assert isinstance(transport, asyncio.Transport)
-        self._inbox = Inbox(pause=transport.pause_reading, resume=transport.resume_reading)
+        stream = cast(asyncio.Transport, transport)  # uvloop's are of no class of asyncio's
+        self._inbox = Inbox(pause=stream.pause_reading, resume=stream.resume_reading)
         self.recv_messages = self._inbox  # type: ignore[assignment]
 
     @property
