@@ -73,14 +73,17 @@ def problems(truth: Truth, sink: str, delivered: Sequence[bytes], *, ordered: bo
 def uncovered(truth: Truth, subscription: str) -> list[str]:
     """Times between two accepted sockets that no interval of the ledger covers, in words."""
     accepted = [c for c in truth.connections if c.accepted_at is not None and c.subscription == subscription]
-    gaps = [gap for gap in truth.gaps if gap.subscription == subscription]
+    listed = _joined([gap for gap in truth.gaps if gap.subscription == subscription])
     return [
-        f"deaf from {before.ended_at:.3f} ({before.ending}) to {after.accepted_at:.3f}, ledger: {gaps}"
+        f"deaf from {before.ended_at:.3f} ({before.ending}) to {after.accepted_at:.3f}, ledger: {listed}"
         for before, after in pairwise(accepted)
         if before.ended_at is not None
         and after.accepted_at is not None
         and before.ended_at < after.accepted_at
-        and not any(_covers(gap, before.ended_at, after.accepted_at) for gap in gaps)
+        and not any(
+            start <= before.ended_at + _ROUNDING_SECONDS and after.accepted_at <= end + _ROUNDING_SECONDS
+            for start, end in listed
+        )
     ]
 
 
@@ -92,6 +95,19 @@ def repeated(delivered: Iterable[bytes]) -> Counter[bytes]:
 def _covers(gap: Gap, start: float, end: float) -> bool:
     until = float("inf") if gap.to_ms is None else gap.to_ms / 1000
     return gap.from_ms / 1000 <= start + _ROUNDING_SECONDS and end <= until + _ROUNDING_SECONDS
+
+
+def _joined(gaps: Iterable[Gap]) -> list[tuple[float, float]]:
+    """The intervals in order, those that touch each other as one."""
+    joined: list[tuple[float, float]] = []
+    for start, end in sorted(
+        (gap.from_ms / 1000, float("inf") if gap.to_ms is None else gap.to_ms / 1000) for gap in gaps
+    ):
+        if joined and start <= joined[-1][1] + _ROUNDING_SECONDS:
+            joined[-1] = joined[-1][0], max(end, joined[-1][1])
+        else:
+            joined.append((start, end))
+    return joined
 
 
 def _words(sink: str, what: str, sent: Sequence[Sent]) -> str:

@@ -58,6 +58,8 @@ def test_order_and_bytes() -> None:
 def test_times_of_deafness_must_be_covered() -> None:
     connections = [connection(1, 9, 12, "closed"), connection(2, 14, None, "")]
     assert not oracle.uncovered(oracle.Truth([], connections, [gap(12, 14)]), SUBSCRIPTION)
+    assert not oracle.uncovered(oracle.Truth([], connections, [gap(13, 14), gap(12, 13)]), SUBSCRIPTION)
+    assert oracle.uncovered(oracle.Truth([], connections, [gap(12, 13), gap(13.1, 14)]), SUBSCRIPTION)
     assert oracle.uncovered(oracle.Truth([], connections, [gap(12.1, 14)]), SUBSCRIPTION)
     assert oracle.uncovered(oracle.Truth([], connections, [gap(12, 13.9)]), SUBSCRIPTION)
 
