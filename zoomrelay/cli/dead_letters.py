@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -32,13 +33,14 @@ class DeadLetters(Protocol):
     def discard(self, numbers: Sequence[int]) -> int: ...
 
 
-def dead_letters(config: Config) -> DeadLetters:
-    """Those of this configuration's state directory. Raises `RelayNotRunning` where they ended with the
-    relay, and `StateDirectoryError`."""
-    running = _Running(ControlClient(config.state_dir))
+def dead_letters(state_dir: Path, load: Callable[[], Config]) -> DeadLetters:
+    """Those of this state directory; where no relay runs, `load` gives the configuration, secrets and all.
+    Raises `RelayNotRunning` where they ended with the relay, and `StateDirectoryError`."""
+    running = _Running(ControlClient(state_dir))
     try:
         running.listed(None, 1)
     except RelayNotRunning as error:
+        config = load()
         if config.spool.type == "memory":
             words = f"{error}; its spool is in memory, so dead letters end with the relay"
             raise RelayNotRunning(words) from error

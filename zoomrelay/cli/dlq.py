@@ -14,7 +14,8 @@ import typer
 from zoomrelay.cli import exits
 from zoomrelay.cli.columns import aligned, printable
 from zoomrelay.cli.dead_letters import DeadLetters, dead_letters
-from zoomrelay.cli.options import ConfigOption, load_config
+from zoomrelay.cli.options import ConfigOption, load_config, load_state_dir
+from zoomrelay.config.models import Config
 from zoomrelay.errors import ControlRefused, RelayNotRunning, SpoolError
 from zoomrelay.intake.gaps import iso
 from zoomrelay.spool.base import DeadLetter
@@ -107,9 +108,13 @@ def discard(
 
 
 def _letters(config: Any) -> DeadLetters:
-    loaded = load_config(config)
+    return dead_letters(load_state_dir(config), lambda: _whole_config(config))
+
+
+def _whole_config(path: Any) -> Config:
+    loaded = load_config(path)
     protect_config(loaded.config)
-    return dead_letters(loaded.config)
+    return loaded.config
 
 
 @contextmanager

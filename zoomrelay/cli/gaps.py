@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from zoomrelay.cli.columns import aligned, printable
-from zoomrelay.cli.options import ConfigOption, load_config
+from zoomrelay.cli.options import ConfigOption, load_state_dir
 from zoomrelay.errors import StateDirectoryError
 from zoomrelay.intake import ledger
 from zoomrelay.intake.gaps import Gap, iso
@@ -45,7 +45,7 @@ def command(
     One that lasts has no end yet. What Zoom sent in these intervals is lost: it stores nothing.
     """
     after_ms = _milliseconds(since, datetime.now(UTC)) if since else None
-    gaps = _read(load_config(config).config.state_dir)
+    gaps = _read(load_state_dir(config))
     gaps = [gap for gap in gaps if after_ms is None or gap.to_ms is None or gap.to_ms > after_ms]
     gaps.sort(key=lambda gap: gap.from_ms)
     _print(gaps, as_json)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from zoomrelay.config.load import Loaded, load
+from zoomrelay.config.load import Loaded, load, state_dir
 
 ConfigOption = Annotated[
     Path | None,
@@ -21,3 +21,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def load_config(path: Path | None, flags: Mapping[str, object] | None = None) -> Loaded:
     """The configuration of this process; raises ConfigError. `flags` is by dotted path."""
     return load(path, environ=os.environ, flags=flags)
+
+
+def load_state_dir(path: Path | None) -> Path:
+    """Where the state of this configuration is kept; needs no secret to be readable."""
+    return state_dir(path, environ=os.environ)

@@ -14,7 +14,7 @@ import typer
 from zoomrelay.admin.client import ControlClient
 from zoomrelay.admin.health import Status
 from zoomrelay.cli import exits
-from zoomrelay.cli.options import ConfigOption, JsonOption, load_config
+from zoomrelay.cli.options import ConfigOption, JsonOption, load_state_dir
 from zoomrelay.cli.status_view import plain, tables
 from zoomrelay.errors import ControlRefused, RelayNotRunning
 
@@ -31,7 +31,7 @@ def command(config: ConfigOption = None, watch: WatchOption = False, as_json: Js
     Exits with 0 if it is ready and 1 if it is not, or if none is running: usable as a health check.
     With --watch and --json: one line of JSON per second.
     """
-    client = ControlClient(load_config(config).config.state_dir)
+    client = ControlClient(load_state_dir(config))
     if watch:
         _watch(client, as_json)
         return

@@ -57,6 +57,22 @@ def load(
     return Loaded(_config(built), _origins(built, merged), file, tuple(read))
 
 
+def state_dir(
+    path: Path | None = None, *, environ: Mapping[str, str], search: Sequence[Path] = files.SEARCH
+) -> Path:
+    """Only where the state is kept, in the same order as `load`: for commands that look into it and need
+    no secret, which the service's user alone may read. Raises ConfigError."""
+    problems: list[Problem] = []
+    toml = _read_toml(files.find(path, environ, search), problems, [])
+    if toml is None:
+        raise ConfigError(problems)
+    given = _defaults(environ, {"sources": set(), "sinks": {"-"}}) | toml
+    directory = environ.get("ZOOMRELAY_STATE_DIR") or given["state_dir",].value
+    if not isinstance(directory, str) or not directory:
+        raise ConfigError([Problem("state_dir", "must be a path in quotes")])
+    return Path(directory)
+
+
 def _gather(
     file: Path | None,
     environ: Mapping[str, str],
