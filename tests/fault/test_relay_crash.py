@@ -53,7 +53,7 @@ async def test_a_service_that_fails_ends_the_relay(tmp_path: Path, point: str) -
         await lab.pause(0.2)
         lab.kill()
         lab.relay.start(module=crash.MODULE, environ={crash.VARIABLE: f"{point}:1"})
-        assert await lab.relay.ended(10) == 1
+        assert await lab.relay.ended(60) == 1
         lab.kills.append(lab.relay.ended_at)
         crashed = lab.relay.log("service.crashed")
         assert crashed, lab.relay.tail()

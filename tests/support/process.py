@@ -83,7 +83,7 @@ class RelayProcess:
         self.ended_at = time.time()
         return self._process.wait()
 
-    async def stop(self, seconds: float = 15.0, number: signal.Signals = signal.SIGTERM) -> float:
+    async def stop(self, seconds: float = 60.0, number: signal.Signals = signal.SIGTERM) -> float:
         """Send this signal and see the end, with exit code 0; the seconds that took."""
         start = time.monotonic()
         self.send(number)
@@ -105,7 +105,7 @@ class RelayProcess:
     # --- waiting and reading ------------------------------------------------------------------------
 
     async def until(
-        self, happened: Callable[[], object], what: str, *, seconds: float = 30.0, may_end: bool = False
+        self, happened: Callable[[], object], what: str, *, seconds: float = 60.0, may_end: bool = False
     ) -> None:
         """Look every 10 ms until `happened()`; fails after `seconds`, or at once if the relay has ended."""
         deadline = time.monotonic() + seconds
