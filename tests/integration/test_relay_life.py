@@ -154,10 +154,12 @@ async def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
 
 
 async def test_in_memory_everything_is_drained_before_the_end(tmp_path: Path) -> None:
-    async with Lab(tmp_path, seed=6, receiver=Receiver(), more=STDOUT, spool="memory") as lab:
+    async with Lab(
+        tmp_path, seed=6, receiver=Receiver(), more=STDOUT, spool="memory", drain_seconds=30
+    ) as lab:
         await lab.start()
         await lab.zoom.burst(2000)
-        assert await lab.relay.stop() < 5 + BUSY_SECONDS
+        await lab.relay.stop()
         lab.judge()
         assert {sink: len(got) for sink, got in lab.delivered().items()} == dict.fromkeys(
             ("archive", "console", "crm"), 2000

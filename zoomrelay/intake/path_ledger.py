@@ -43,8 +43,8 @@ class PathLedger:
         self.listening = False
         self.held_ms = 0
         """While listening: everything until then is held."""
-        self._accepted_since = 0.0
-        """`Clock.elapsed`."""
+        self._gap_ended_at: float | None = None
+        """`Clock.elapsed`; None if there was none before this acceptance."""
         self._open_from_ms: int | None = None
         self._open_since: float | None = None
         self._cause = ""
@@ -55,17 +55,18 @@ class PathLedger:
     def accepted(self, wall: float) -> None:
         self.listening = True
         self.held_ms = int(wall * 1000)
-        self._accepted_since = self._ledger.clock.elapsed()
         if self._open_from_ms is not None:
             self._ledger.ended(self._gap(self._open_from_ms, self.held_ms))
             self._open_from_ms = None
+            self._gap_ended_at = self._ledger.clock.elapsed()
         self._ledger.stamp_soon()
 
     def lost(self, cause: str, detail: str, *, clean: bool, heard_until: float) -> None:
         wall = self._ledger.clock.wall()
         start = heard_until - (CLEAN_MARGIN_SECONDS if clean else UNCLEAN_MARGIN_SECONDS)
-        # Not from before the acceptance: until then the gap before this one lasts.
-        age = min(wall - start, self._ledger.clock.elapsed() - self._accepted_since)
+        age = wall - start
+        if self._gap_ended_at is not None:  # until then that gap lasted
+            age = min(age, self._ledger.clock.elapsed() - self._gap_ended_at)
         self.begin(int((wall - age) * 1000), cause, detail, age_seconds=max(0.0, age))
         self._ledger.stamp_soon()
 

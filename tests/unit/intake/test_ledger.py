@@ -235,8 +235,10 @@ async def test_gaps_that_follow_each_other_do_not_overlap(house: House, clean: b
         await house.lose(clean=clean, silent_seconds=0.02)
         house.clock.sleep(0.5)
         await house.accept()
-    gaps = house.gaps()
-    assert [gap.seconds for gap in gaps] == [pytest.approx(0.57, abs=0.002)] * 3
+    first, *others = gaps = house.gaps()
+    # Before the first acceptance no gap covers what the first socket missed at its very beginning.
+    assert first.seconds == pytest.approx(0.52 + (0.25 if clean else 1.0), abs=0.002)
+    assert [gap.seconds for gap in others] == [pytest.approx(0.57, abs=0.002)] * 2
     assert all(after.from_ms == pytest.approx(before.to_ms, abs=1) for before, after in pairwise(gaps))
 
 
