@@ -148,7 +148,8 @@ def plain_text(text: str) -> str:
 def decode(segment: Segment, paths: Paths) -> Stretch:
     """Everything that can be read of a row; damage of any kind never raises."""
     entries = _entries(segment)
-    stretch = Stretch(segment.first, segment.last, [], [])
+    last = segment.last if type(segment.last) is int else segment.first
+    stretch = Stretch(segment.first, last, [], [])
     if entries is None or type(segment.content) is not bytes:
         stretch.unreadable = segment.content if type(segment.content) is bytes else b""
         return stretch
