@@ -88,7 +88,7 @@ def run(coroutine: object) -> tuple[House, FakeSink]:
 weights = st.lists(st.integers(0, 5), min_size=len(OUTCOMES), max_size=len(OUTCOMES)).filter(any)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     ordering=st.sampled_from(["key", "none", "strict"]),
     weights=weights,
