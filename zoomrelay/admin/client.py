@@ -57,7 +57,11 @@ class ControlClient:
         return content
 
     def _socket_path(self) -> Path:
-        if not self._state_dir.is_dir():
+        try:
+            found = self._state_dir.is_dir()
+        except OSError as error:
+            raise self._explained(error) from error
+        if not found:
             raise StateDirectoryError(
                 f"there is no state directory {self._state_dir}; has the relay run here?"
             )

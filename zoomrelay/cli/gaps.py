@@ -53,9 +53,9 @@ def command(
 
 
 def _read(state_dir: Path) -> list[Gap]:
-    if not state_dir.is_dir():
-        raise StateDirectoryError(f"there is no state directory {state_dir}; has the relay run here?")
     try:
+        if not state_dir.is_dir():
+            raise StateDirectoryError(f"there is no state directory {state_dir}; has the relay run here?")
         return ledger.read(state_dir)
     except OSError as error:
         raise StateDirectoryError(f"the ledger in {state_dir} cannot be read: {error.strerror}") from error

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
+import shutil
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from tests.support.unprivileged import reachable_directory, unprivileged
 from zoomrelay.cli import entry, exits
 from zoomrelay.cli.gaps import _milliseconds
 from zoomrelay.clock import SystemClock
@@ -155,12 +156,22 @@ def test_words_of_others_move_no_cursor(place: Place) -> None:
     assert "\x1b" not in place.run()[1] and len(place.run()[1].splitlines()) == 3
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_a_ledger_that_cannot_be_read(place: Place) -> None:
-    place.hold(OLD)
-    (place.state / GAPS).chmod(0)
-    code, _, err = place.run()
-    assert code == exits.CONFIG and str(place.state) in err and "Permission denied" in err
+@pytest.mark.parametrize("closed", [".", "state", "state/gaps.ndjson"])
+def test_a_ledger_that_cannot_be_read(capsys: pytest.CaptureFixture[str], closed: str) -> None:
+    with reachable_directory() as directory:
+        (directory / "state").mkdir(mode=0o755)
+        (directory / "state" / GAPS).touch()
+        (directory / "zoomrelay.toml").write_text(f'state_dir = "{directory}/state"\n')
+        config = Path(shutil.copy(directory / "zoomrelay.toml", f"{directory}.toml"))
+        (directory / closed).chmod(0)
+        try:
+            with unprivileged():
+                code = entry.run(["gaps", "--config", str(config)])
+        finally:
+            (directory / closed).chmod(0o755)
+            config.unlink()
+    err = capsys.readouterr().err
+    assert code == exits.CONFIG and f"{directory}/state" in err and "Permission denied" in err
 
 
 def test_a_ledger_that_is_a_directory(place: Place) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import traceback
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.unprivileged import reachable_directory, unprivileged
 from zoomrelay.config import load
 from zoomrelay.config.models import FileSinkConfig, General, HttpSinkConfig, SourceConfig, StdoutSinkConfig
 from zoomrelay.config.schema import GROUPS, fields, is_secret
@@ -343,13 +343,13 @@ def test_a_file_that_is_not_text(tmp_path: Path) -> None:
         load(file, environ={})
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
-    file = tmp_path / "zoomrelay.toml"
-    file.write_text(SOURCE)
-    file.chmod(0)
-    with pytest.raises(ConfigError, match="cannot be read: Permission denied"):
-        load(file, environ={})
+def test_a_file_that_may_not_be_read() -> None:
+    with reachable_directory() as directory:
+        file = directory / "zoomrelay.toml"
+        file.write_text(SOURCE)
+        file.chmod(0)
+        with unprivileged(), pytest.raises(ConfigError, match="cannot be read: Permission denied"):
+            load(file, environ={})
 
 
 # --- getting going ------------------------------------------------------------------------------------
