@@ -490,10 +490,10 @@ class SqliteMachine(Machine):
 
 
 TestMemory = Machine.TestCase
-TestMemory.settings = settings(max_examples=25, stateful_step_count=50, deadline=None)
+TestMemory.settings = settings(max_examples=25, stateful_step_count=50, deadline=None, derandomize=True)
 TestSqlite = SqliteMachine.TestCase
 TestSqlite.settings = settings(
-    max_examples=8, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=8, stateful_step_count=50, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 
 

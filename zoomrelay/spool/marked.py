@@ -145,7 +145,7 @@ class MarkedSpool(ABC):
 
     async def _wait(self, wake: asyncio.Event, marks: SinkMarks) -> None:
         due = marks.next_due()
-        seconds = None if due is None else min(max(0.0, due - self._clock.elapsed()), _RECHECK_SECONDS)
+        seconds = None if due is None else min(max(0.001, due - self._clock.elapsed()), _RECHECK_SECONDS)
         try:
             async with asyncio.timeout(seconds):
                 await wake.wait()
