@@ -493,7 +493,11 @@ TestMemory = Machine.TestCase
 TestMemory.settings = settings(max_examples=25, stateful_step_count=50, deadline=None, derandomize=True)
 TestSqlite = SqliteMachine.TestCase
 TestSqlite.settings = settings(
-    max_examples=8, stateful_step_count=50, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=8,
+    stateful_step_count=50,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 
 

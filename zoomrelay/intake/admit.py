@@ -18,7 +18,7 @@ from zoomrelay.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
 
-MAX_EVENTS = 4_000
+MAX_EVENTS = 1_500
 MAX_BYTES = 32 * 1024 * 1024
 """Bounds of what is received and not yet durable: small enough that under a flood an event waits some tens
 of milliseconds here, and the rest in the socket."""
