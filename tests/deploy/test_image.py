@@ -26,7 +26,7 @@ def test_everything_that_is_copied_is_there_and_let_in() -> None:
 
 
 def test_a_build_needs_nothing_that_is_not_copied() -> None:
-    project = (ROOT / "pyproject.toml").read_text()
+    project = (ROOT / "pyproject.toml").read_text().partition("\n[tool.mypy]")[0]
     named = re.findall(r'^(?:readme = |license-files = \[|packages = \[)"([^\]\n]*)"', project, re.MULTILINE)
     assert named
     assert {name.strip('" ') for line in named for name in line.split(",")} <= LET_IN
