@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from zoomrelay.spool.base import Death, Item, Outcome, Parked, Settlement, SinkCounts, Token
 from zoomrelay.spool.lanes import Lanes, Redriven
@@ -237,6 +237,13 @@ class SinkMarks:
         lost = self.lanes.drop_lost(lane)
         self.add_count(Outcome.DEAD, lost)
         return lost, Changes(lanes={lane})
+
+    def end_missing(self, last: Token) -> int:
+        """Count as dead what has neither ended nor is there; how many events that were."""
+        counts = replace(self.counts, appended=last - self.start, pending=self.pending(last))
+        missing = max(counts.conservation_error, 0)
+        self.add_count(Outcome.DEAD, missing)
+        return missing
 
     def add_count(self, outcome: Outcome, count: int) -> None:
         setattr(self.counts, outcome.value, getattr(self.counts, outcome.value) + count)

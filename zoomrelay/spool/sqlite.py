@@ -81,6 +81,11 @@ class SqliteSpool(SqliteRoom):
         self._last_received.update(loaded.last_received)
         self._marks.update(loaded.marks)
         self._dead_letters = loaded.dead_letters
+        for marks in loaded.marks.values():
+            # Parked events may have been lost with a damaged file.
+            missing = 0 if marks.given_up else marks.end_missing(self._last)
+            if missing:
+                log.error("spool.lost_events", sink=marks.name, count=missing)
 
     async def set_sinks(self, sinks: Sequence[SinkStart]) -> None:
         self._take_sinks(sinks)

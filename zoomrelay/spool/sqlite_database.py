@@ -104,7 +104,7 @@ class Database:
 
     def _read_connection(self) -> sqlite3.Connection:
         if self._reader is None:
-            self._reader = connect(self.path, read_only=True)
+            self._reader = connect(self.path, "mode=ro")
         return self._reader
 
     def _rebuild(self) -> None:

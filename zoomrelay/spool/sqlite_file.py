@@ -100,9 +100,9 @@ def is_damage(error: sqlite3.Error) -> bool:
     return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
-def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+def connect(path: Path, mode: str = "mode=rw") -> sqlite3.Connection:
     """A connection in autocommit mode, for one thread at a time; transactions are begun by hand."""
-    uri = f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rw'}"
+    uri = f"{path.resolve().as_uri()}?{mode}"
     return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=5)
 
 
@@ -141,8 +141,10 @@ def sync_directory(path: Path) -> None:
 
 
 def _refuse_foreign(path: Path) -> None:
-    # Read-only: closing the last writing connection would move a log left by a kill into the file.
-    with contextlib.closing(connect(path, read_only=True)) as connection:
+    # Closing a writing connection would move a log left by a kill into the file. Where there is no log,
+    # even a reading one would leave an empty log behind, unless the file is said to stand still.
+    mode = "mode=ro" if path.with_name(path.name + "-wal").exists() else "mode=ro&immutable=1"
+    with contextlib.closing(connect(path, mode)) as connection:
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()

@@ -10,7 +10,8 @@ from pathlib import Path
 from zoomrelay.errors import StateDirectoryError
 
 _NETWORK_FILE_SYSTEMS = frozenset(
-    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs", "fuse.glusterfs"}
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "davfs"}
+    | {f"fuse.{kind}" for kind in ("sshfs", "glusterfs", "ceph", "s3fs", "rclone", "gcsfuse")}
 )
 
 
@@ -42,11 +43,16 @@ class StateDirectory:
             ) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             os.close(descriptor)
             raise StateDirectoryError(
                 f"state directory {self.path} is in use by {holder(self.path)};"
                 " stop it first, or set another state_dir"
+            ) from error
+        except OSError as error:
+            os.close(descriptor)
+            raise StateDirectoryError(
+                f"state directory {self.path} cannot be locked: {error.strerror}"
             ) from error
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps({"pid": os.getpid()}).encode(), 0)
@@ -86,7 +92,8 @@ def _file_system_type(path: Path, mountinfo: str) -> str:
     best, kind = -1, ""
     for line in lines:
         before, _, after = line.partition(" - ")
-        mount = before.split()[4].replace("\\040", " ")
-        if path.is_relative_to(mount) and len(mount) >= best:
+        fields = before.split()
+        mount = fields[4].replace("\\040", " ") if len(fields) > 4 else ""
+        if mount and after and path.is_relative_to(mount) and len(mount) >= best:
             best, kind = len(mount), after.split()[0]
     return kind
