@@ -18,10 +18,10 @@ from zoomrelay.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
 
-MAX_EVENTS = 1_500
-MAX_BYTES = 32 * 1024 * 1024
-"""Bounds of what is received and not yet durable: small enough that under a flood an event waits some tens
-of milliseconds here, and the rest in the socket."""
+MAX_EVENTS = 1_000
+MAX_BYTES = 16 * 1024 * 1024
+"""Bounds of what gathers while as much is being committed: small enough that under a flood an event waits
+some tens of milliseconds here, and the rest in the socket."""
 
 
 class Intake:
@@ -98,9 +98,9 @@ class Intake:
             await self._arrived.wait()
             self._arrived.clear()
             while batch := self._gate.take():
+                self._emptied.set()
                 await self._hold(batch)
                 self._gate.done()
-                self._emptied.set()
             if self._stopping:
                 return
 

@@ -31,7 +31,8 @@ class Gate:
     """Counts events and bytes that were received and are not yet durable, and says when to stop reading.
 
     `full` is advice to the readers: what was read already is always let in, so nothing is ever dropped
-    here. Space counts as free only once a batch is durable. One batch is out at a time.
+    here. The bounds hold for what gathers; one batch of that size may be on its way to the disk meanwhile,
+    so that reading and writing go on side by side.
     """
 
     def __init__(self, max_events: int, max_bytes: int) -> None:
@@ -51,7 +52,7 @@ class Gate:
         gathering.size += size
         self.events += 1
         self.bytes += size
-        if self.events >= self._max_events or self.bytes >= self._max_bytes:
+        if len(gathering.events) >= self._max_events or gathering.size >= self._max_bytes:
             self.full = True
 
     def push_quarantined(self, frame: Quarantined) -> None:
@@ -60,11 +61,14 @@ class Gate:
         self._gathering.size += len(frame.raw)
         self.events += 1
         self.bytes += len(frame.raw)
-        self._judge()
+        gathering = self._gathering
+        if len(gathering.quarantined) >= self._max_events or gathering.size >= self._max_bytes:
+            self.full = True
 
     def take(self) -> Batch:
         """Everything that has gathered; it counts until `done`."""
         self._taken, self._gathering = self._gathering, Batch()
+        self.full = False
         return self._taken
 
     def done(self) -> None:
@@ -72,11 +76,7 @@ class Gate:
         taken, self._taken = self._taken, Batch()
         self.events -= len(taken.events) + len(taken.quarantined)
         self.bytes -= taken.size
-        self._judge()
 
     def oldest_ms(self) -> int | None:
         """`received_ms` of the oldest that is not durable."""
         return self._taken.oldest_ms or self._gathering.oldest_ms
-
-    def _judge(self) -> None:
-        self.full = self.events >= self._max_events or self.bytes >= self._max_bytes

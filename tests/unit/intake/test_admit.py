@@ -91,12 +91,15 @@ async def test_readers_wait_while_it_is_full(bound: dict[str, int]) -> None:
     async with House(**bound) as house:
         house.spool.seconds = 3.0
         push(house.door, *range(10))
+        await asyncio.sleep(1)
+        assert not house.door.full  # those are under way to the disk
+        push(house.door, *range(10, 20))
         assert house.door.full
         before = asyncio.get_running_loop().time()
         await asyncio.gather(house.door.room(), house.intake.source("second").room())
-        assert 2.9 < asyncio.get_running_loop().time() - before < 3.1
+        assert 1.9 < asyncio.get_running_loop().time() - before < 2.1
         assert not house.door.full
-        assert 5.9 < (house.metric("intake_paused_seconds_total") or 0) < 6.1
+        assert 3.9 < (house.metric("intake_paused_seconds_total") or 0) < 4.1
 
 
 async def test_a_reader_that_finds_it_full_again_waits_again() -> None:
@@ -106,7 +109,7 @@ async def test_a_reader_that_finds_it_full_again_waits_again() -> None:
         while received < 100:
             push(house.door, received)
             received += 1
-            assert house.intake.waiting <= 5
+            assert house.intake.waiting <= 10
             if house.door.full:
                 await house.door.room()
     assert [event.event_ts for event in house.spool.held] == list(range(100))

@@ -15,9 +15,18 @@ def test_it_is_full_at_so_many_events() -> None:
     gate = Gate(max_events=3, max_bytes=10**9)
     gate.push(event(1))
     gate.push_quarantined(frame(1))
-    assert not gate.full
     gate.push(event(2))
-    assert gate.full and gate.events == 3
+    assert not gate.full
+    gate.push(event(3))
+    assert gate.full and gate.events == 4
+
+
+def test_it_is_full_at_so_many_frames() -> None:
+    gate = Gate(max_events=2, max_bytes=10**9)
+    gate.push_quarantined(frame(1))
+    assert not gate.full
+    gate.push_quarantined(frame(1))
+    assert gate.full
 
 
 def test_it_is_full_at_so_many_bytes() -> None:
@@ -30,13 +39,14 @@ def test_it_is_full_at_so_many_bytes() -> None:
     assert gate.full
 
 
-def test_space_is_free_once_a_batch_is_durable_and_not_before() -> None:
+def test_what_is_taken_makes_room_and_counts_until_it_is_durable() -> None:
     gate = Gate(max_events=2, max_bytes=10**9)
     gate.push(event(1))
     gate.push(event(2))
     batch = gate.take()
-    assert [e.event_ts for e in batch.events] == [1, 2] and gate.full
+    assert [e.event_ts for e in batch.events] == [1, 2] and not gate.full
     gate.push(event(3))
+    assert gate.events == 3
     gate.done()
     assert not gate.full and gate.events == 1 and gate.bytes == len(event(3).content)
     gate.take()
