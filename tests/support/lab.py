@@ -194,10 +194,17 @@ class Lab:
         """What each sink got, in order."""
         found = {"archive": _lines(self.archive_file)}
         if STDOUT in self._settings["more"]:
-            found["console"] = _lines(self.relay.stdout_file)
+            found["console"] = self._whole(_lines(self.relay.stdout_file))
         if self.receiver is not None:
             found["crm"] = list(self.receiver.taken)
         return found
+
+    def _whole(self, lines: list[bytes]) -> list[bytes]:
+        """Without the beginnings of events at which a kill cut a line short; the event itself comes again."""
+        sent = {one.content for one in self.zoom.journal.since()}
+        return [
+            line for line in lines if line in sent or not any(content.startswith(line) for content in sent)
+        ]
 
     def truth(self) -> oracle.Truth:
         gaps = ledger.read(self.state_dir)

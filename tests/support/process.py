@@ -105,7 +105,7 @@ class RelayProcess:
     # --- waiting and reading ------------------------------------------------------------------------
 
     async def until(
-        self, happened: Callable[[], object], what: str, *, seconds: float = 60.0, may_end: bool = False
+        self, happened: Callable[[], object], what: str, *, seconds: float = 150.0, may_end: bool = False
     ) -> None:
         """Look every 10 ms until `happened()`; fails after `seconds`, or at once if the relay has ended."""
         deadline = time.monotonic() + seconds

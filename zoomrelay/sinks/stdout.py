@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import stat
 from collections.abc import Sequence
 
 from zoomrelay.config.models import StdoutSinkConfig
@@ -35,7 +36,7 @@ class StdoutSink:
 
     async def open(self) -> None:
         try:
-            os.fstat(self._descriptor)
+            self._torn = self._torn or _ends_within_a_line(self._descriptor)
         except OSError as error:
             raise _down(error) from error
 
@@ -50,7 +51,8 @@ class StdoutSink:
         await self._thread.stop(lambda: None)
 
     def _write(self, batch: Sequence[Event]) -> None:
-        # A write that failed in the middle of a line is ended here, so that the next line stands alone.
+        # A line that was cut short, by a failed write or by a kill before us, is ended here, so that the
+        # next one stands alone.
         rest = memoryview(b"\n" * self._torn + encode.lines(batch, self._format))
         try:
             while rest:
@@ -68,6 +70,20 @@ class StdoutSink:
             poll.register(self._descriptor, select.POLLOUT)
             poll.poll()
             return 0
+
+
+def _ends_within_a_line(descriptor: int) -> bool:
+    """Whether this is a file that a process before us, killed while it wrote, left with half a line. Raises
+    OSError where there is no such descriptor."""
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_size == 0:
+        return False
+    try:
+        with open(f"/proc/self/fd/{descriptor}", "rb") as written:
+            written.seek(-1, os.SEEK_END)
+            return written.read(1) != b"\n"
+    except OSError:
+        return False  # not Linux, or not ours to read
 
 
 def _down(error: OSError) -> SinkUnavailable:

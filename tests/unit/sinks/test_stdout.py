@@ -9,6 +9,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -155,3 +156,17 @@ async def test_the_loop_runs_on_while_the_pipe_is_full(pipe: tuple[int, int]) ->
     os.close(writing)
     reader.join(5)
     assert reader.received == EXPECTED
+
+
+async def test_a_file_that_a_kill_left_with_half_a_line_gets_its_end_first(tmp_path: Path) -> None:
+    file = tmp_path / "out"
+    file.write_bytes(b'{"event":"whole"}\n{"event":"ha')
+    descriptor = os.open(file, os.O_WRONLY | os.O_APPEND)
+    sink = StdoutSink(StdoutSinkConfig(name="console"), descriptor)
+    try:
+        await sink.open()
+        await sink.send([Event(b"0" * 16, "main", "sub", "a", None, "", 0, b'{"event":"a"}')], 1)
+    finally:
+        await sink.close()
+        os.close(descriptor)
+    assert file.read_bytes() == b'{"event":"whole"}\n{"event":"ha\n{"event":"a"}\n'
