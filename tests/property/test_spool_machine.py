@@ -85,6 +85,8 @@ class SinkModel:
     stream: list[int] = field(default_factory=list)
     lent: dict[int, Item] = field(default_factory=dict)
     lanes: dict[str, Lane] = field(default_factory=dict)
+    queued: set[str] = field(default_factory=set)
+    """Keys of which events may have queued up behind a lane while they are in `stream` here."""
     dead: dict[int, float | None] = field(default_factory=dict)
     """Dead event -> when it is due again, if it is redriven."""
     lent_dead: dict[int, Item] = field(default_factory=dict)
@@ -101,11 +103,12 @@ class SinkModel:
             return True
         if any(at is not None and at <= now and n not in self.lent_dead for n, at in self.dead.items()):
             return True
-        return not self.stream and any(
-            lane.waiting and not lane.lent and lane.until <= now for lane in self.lanes.values()
-        )
+        busy = {self.keys[n] for n in self.lent} | {name for name, lane in self.lanes.items() if lane.lent}
+        due = {name for name, lane in self.lanes.items() if lane.waiting and lane.until <= now}
+        return not self.stream and bool(due - busy)
 
     def handed_out(self, items: Sequence[Item], now: float) -> None:
+        self.queued |= {name for name, lane in self.lanes.items() if lane.waiting}
         for item in items:
             n = number(item)
             if item.redriven:
@@ -145,10 +148,13 @@ class SinkModel:
         passed = [n for n in self.stream if n <= newest]
         self.stream = [n for n in self.stream if n > newest]
         for n in passed:
-            if n not in self.lent:
-                assert self.keys[n] in self.lanes, f"{n} was left out"
-                self.lanes[self.keys[n]].waiting.append(n)
-                self.lanes[self.keys[n]].waiting.sort()
+            lane = self.lanes.get(self.keys[n])
+            if n not in self.lent and lane is not None:
+                lane.waiting = sorted([*lane.waiting, n])
+            elif n not in self.lent:
+                assert self.keys[n] in self.queued, f"{n} was left out"
+                self.stream.append(n)
+        self.stream.sort()
 
     def end(self, n: int, outcome: str) -> None:
         del self.lent[n]
