@@ -118,9 +118,7 @@ class SqliteStore(MarkedSpool):
     def _flushed(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(
-            error, SpoolError
-        ):  # what failed is tried again; a bug is not
+        if error is not None and not isinstance(error, SpoolError):  # a bug; the rest is tried again
             task.get_loop().call_exception_handler({"message": "spool flush failed", "exception": error})
 
     def _stop_timer(self) -> None:
@@ -153,6 +151,8 @@ class SqliteStore(MarkedSpool):
         statements = list(taken.statements)
         for name in taken.sinks:
             statements.append((UPSERT_SINK, sink_row(self._marks[name])))
+        if taken.totals_lost:
+            statements += self._totals()
         statements += self._counted(items, quarantined, held)
         done_to = self._eviction.done_to(self._last)
         return Job(
@@ -162,6 +162,14 @@ class SqliteStore(MarkedSpool):
             drop_to=done_to if done_to > self._dropped_to else 0,
             dead_limit_bytes=self._dead_limit_bytes if taken.dead_changed or quarantined else 0,
         )
+
+    def _totals(self) -> list[Statement]:
+        statements: list[Statement] = [(UPSERT_LAST, (self._last,))]
+        for number, path in self._paths.items():
+            counts = self._source(path)
+            figures = counts.appended, counts.merged, counts.quarantined, counts.unheld
+            statements.append((RESTORE_PATH, (number, *path, *figures, self._last_received.get(path, 0))))
+        return statements
 
     def _counted(
         self, items: Sequence[Item], quarantined: Sequence[Quarantined], held: _Held
@@ -286,11 +294,6 @@ class SqliteStore(MarkedSpool):
         self._repairs += 1
         await self._database.repair()
         self._events, self._content_bytes = await self._database.ask(stream_size)
-        for number, path in self._paths.items():
-            counts = self._source(path)
-            figures = counts.appended, counts.merged, counts.quarantined, counts.unheld
-            received_ms = self._last_received.get(path, 0)
-            self._outbox.add(RESTORE_PATH, number, *path, *figures, received_ms)
-        self._outbox.add(UPSERT_LAST, self._last)
+        self._outbox.totals_lost = True
         self._outbox.sinks.update(self._marks)
         self._flush_soon()
