@@ -294,6 +294,6 @@ class SqliteStore(MarkedSpool):
         self._repairs += 1
         await self._database.repair()
         self._events, self._content_bytes = await self._database.ask(stream_size)
-        self._outbox.totals_lost = True
+        self._outbox.totals_lost = self._outbox.dead_changed = True
         self._outbox.sinks.update(self._marks)
         self._flush_soon()
