@@ -293,6 +293,7 @@ async def test_random_damage_is_survived(spools: Spools, tmp_path: Path, seed: i
     for letter in await spool.dead_letters():
         await spool.dead_letter(letter.number)
     if running:
+        await spool.flush()
         before = spool.stats()
         await spool.close()
         spool = await spools.open("a", "b")
