@@ -223,14 +223,14 @@ def _key_paths() -> list[str]:
 
 @pytest.mark.parametrize("path", _key_paths())
 def test_ordering_keys_are_read_where_the_table_says(path: str) -> None:
-    assert Identifier("main").read(_event({path: "here"})).key == "here"
+    assert Identifier("main").read(_event({path: "here"}), "sub", 0).key == "here"
 
 
 def test_the_table_of_ordering_keys_is_in_order_of_precedence() -> None:
     paths = _key_paths()
     assert len(paths) >= 12
     for first, second in pairwise(paths):
-        read = Identifier("main").read(_event({first: "first", second: "second"}))
+        read = Identifier("main").read(_event({first: "first", second: "second"}), "sub", 0)
         assert read.key == "first", (first, second)
 
 

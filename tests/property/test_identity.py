@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from zoomrelay.event import Event
 from zoomrelay.intake.identity import VOLATILE_FIELDS, Identifier, Unidentifiable
 
 names = st.sampled_from(
@@ -33,7 +34,9 @@ values = st.recursive(
 )
 events = st.dictionaries(names | text, values, max_size=6)
 
-read = Identifier("main").read
+
+def read(content: bytes, source: str = "main") -> Event:
+    return Identifier(source).read(content, "sub", 0)
 
 
 @given(events, text)

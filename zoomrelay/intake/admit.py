@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from random import Random
+from typing import Protocol
 
 import structlog
 
@@ -18,7 +20,7 @@ from zoomrelay.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
 
-MAX_EVENTS = 1_000
+MAX_EVENTS = 500
 MAX_BYTES = 16 * 1024 * 1024
 """Bounds of what gathers while as much is being committed: small enough that under a flood an event waits
 some tens of milliseconds here, and the rest in the socket."""
@@ -64,8 +66,8 @@ class Intake:
         """Events that were received and are not durable."""
         return self._gate.events
 
-    def push(self, event: Event) -> None:
-        self._gate.push(event)
+    def push(self, events: Sequence[Event]) -> None:
+        self._gate.push(events)
         self._arrived.set()
 
     def push_quarantined(self, frame: Quarantined) -> None:
@@ -132,6 +134,11 @@ class Intake:
         return True
 
 
+class _Frame(Protocol):
+    @property
+    def content(self) -> bytes: ...
+
+
 class SourceIntake:
     """What a session of one source talks to: a `FrameConsumer`."""
 
@@ -139,8 +146,6 @@ class SourceIntake:
         self._intake = intake
         self._source = source
         self._read = Identifier(source).read
-        self._push = intake.push
-        self._now_ms = intake.now_ms
 
     @property
     def full(self) -> bool:
@@ -149,28 +154,18 @@ class SourceIntake:
     async def room(self) -> None:
         await self._intake.room()
 
-    def event(self, subscription: str, content: bytes, header: object, verbatim: bool) -> None:
-        """Admit one event; what cannot be read is kept as a dead letter of the source."""
-        del header, verbatim
-        try:
-            reading = self._read(content)
-        except Unidentifiable as error:
-            self.unreadable(subscription, content, str(error))
-            return
-        self._push(
-            Event(
-                reading.digest,
-                self._source,
-                subscription,
-                reading.name,
-                reading.event_ts,
-                reading.key,
-                self._now_ms(),
-                content,
-            )
-        )
+    def events(self, subscription: str, frames: Sequence[_Frame]) -> None:
+        """Admit events; what cannot be read is kept as a dead letter of the source."""
+        read, now_ms = self._read, self._intake.now_ms()
+        events = []
+        for frame in frames:
+            try:
+                events.append(read(frame.content, subscription, now_ms))
+            except Unidentifiable as error:
+                self.unreadable(subscription, frame.content, str(error))
+        self._intake.push(events)
 
     def unreadable(self, subscription: str, raw: bytes, reason: str) -> None:
         """Keep a frame in which no event could be read."""
-        frame = Quarantined(self._source, subscription, self._now_ms(), raw, reason)
+        frame = Quarantined(self._source, subscription, self._intake.now_ms(), raw, reason)
         self._intake.push_quarantined(frame)

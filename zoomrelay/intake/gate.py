@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from zoomrelay.event import Event
 from zoomrelay.spool.base import Quarantined
 
@@ -44,13 +46,13 @@ class Gate:
         self.bytes = 0
         self.full = False
 
-    def push(self, event: Event) -> None:
-        """Let an event in. Called for every event."""
+    def push(self, events: Sequence[Event]) -> None:
+        """Let events in."""
         gathering = self._gathering
-        gathering.events.append(event)
-        size = len(event.content)
+        gathering.events += events
+        size = sum([len(event.content) for event in events])
         gathering.size += size
-        self.events += 1
+        self.events += len(events)
         self.bytes += size
         if len(gathering.events) >= self._max_events or gathering.size >= self._max_bytes:
             self.full = True

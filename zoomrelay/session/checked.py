@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 
 import structlog
 
-from zoomrelay.session.messages import Header, read_header
+from zoomrelay.session.messages import EventFrame, read_header
 from zoomrelay.session.ports import FrameConsumer
 from zoomrelay.session.signature import verify
 from zoomrelay.telemetry.metrics import Metrics
@@ -33,13 +34,16 @@ class CheckedConsumer:
         self._untold: Counter[str] = Counter()
         self._told: float | None = None
 
-    def event(self, subscription: str, content: bytes, header: Header, verbatim: bool) -> None:
-        result = verify(self._secret_token, read_header(header), content)
-        self._results[result] += 1
-        if result != "valid" and self._enforce:
-            self._inner.unreadable(subscription, content, "signature")
-        else:
-            self._inner.event(subscription, content, header, verbatim)
+    def events(self, subscription: str, frames: Sequence[EventFrame]) -> None:
+        good = []
+        for frame in frames:
+            result = verify(self._secret_token, read_header(frame.header), frame.content)
+            self._results[result] += 1
+            if result == "valid" or not self._enforce:
+                good.append(frame)
+            else:
+                self._inner.unreadable(subscription, frame.content, "signature")
+        self._inner.events(subscription, good)
 
     def unreadable(self, subscription: str, raw: bytes, reason: str) -> None:
         self._inner.unreadable(subscription, raw, reason)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from websockets.exceptions import ConcurrencyError
 from websockets.frames import Frame
 
-HIGH_MESSAGES = 1024
+HIGH_MESSAGES = 512
 HIGH_BYTES = 4 * 1024 * 1024
 """Above either bound the socket is paused until the messages are taken. Roomy, because pausing costs
 system calls, and one read of the socket brings hundreds of small frames."""
@@ -37,8 +37,12 @@ class Inbox:
                 return
             data = b"".join(self._fragments)
             self._fragments.clear()
-        self._messages.append(data)
-        self._size += len(data)
+        self.put_messages([data])
+
+    def put_messages(self, messages: list[bytes]) -> None:
+        """Whole messages came."""
+        self._messages += messages
+        self._size += sum([len(message) for message in messages])
         if not self.paused and (len(self._messages) > HIGH_MESSAGES or self._size > HIGH_BYTES):
             self.paused = True
             self._pause()

@@ -103,28 +103,31 @@ class Link:
 
     async def _receive(self) -> Ending:
         # The hot path: for an event nothing happens here but parsing and handing over.
-        receive, consumer, protocol, figures = (
-            self._connection.receive,
-            self._consumer,
-            self._protocol,
-            self._figures,
-        )
-        hand_over, subscription = consumer.event, self._subscription
+        run: list[EventFrame] = []
         try:
             while True:
-                for frame in await receive():
+                for frame in await self._connection.receive():
                     message = parse(frame)
                     if type(message) is EventFrame:
-                        if protocol.state is not State.RECEIVING:
-                            await self._consider(message)
-                        figures.events += 1
-                        hand_over(subscription, message.content, message.header, message.verbatim)
+                        run.append(message)
                     else:
+                        run = await self._hand_over(run)
                         await self._control(message)
-                    if consumer.full:
-                        await self._wait_for_room()
+                run = await self._hand_over(run)
+                if self._consumer.full:
+                    await self._wait_for_room()
         except ConnectionEnded as error:
             return connection_ended(error)
+
+    async def _hand_over(self, run: list[EventFrame]) -> list[EventFrame]:
+        """Pass on the events that came one after the other; returns the next run's beginning."""
+        if not run:
+            return run
+        if self._protocol.state is not State.RECEIVING:
+            await self._consider(run[0])
+        self._figures.events += len(run)
+        self._consumer.events(self._subscription, run)
+        return []
 
     async def _control(self, message: Message) -> None:
         self._figures.others[_KINDS[type(message)]] += 1

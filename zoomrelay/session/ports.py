@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from zoomrelay.auth.token import Token
 from zoomrelay.session.hearing import Hearing
-from zoomrelay.session.messages import Header
+from zoomrelay.session.messages import EventFrame
 
 
 class TokenProvider(Protocol):
@@ -30,8 +30,8 @@ class TokenProvider(Protocol):
 class FrameConsumer(Protocol):
     """Takes what is received (`zoomrelay.intake`). Nothing here may wait but `room`."""
 
-    def event(self, subscription: str, content: bytes, header: Header, verbatim: bool) -> None:
-        """One event, in order of arrival. Called for every event: must be fast."""
+    def events(self, subscription: str, frames: Sequence[EventFrame]) -> None:
+        """Events that came together, in order of arrival. Under load there are hundreds."""
         ...
 
     def unreadable(self, subscription: str, raw: bytes, reason: str) -> None:

@@ -19,10 +19,12 @@ from websockets.exceptions import (
     ProxyError,
 )
 from websockets.frames import CloseCode
+from websockets.protocol import State
 
 from zoomrelay import __version__
 from zoomrelay.config.models import SourceConfig
 from zoomrelay.errors import ConnectionEnded, DialError
+from zoomrelay.session.cutter import Cutter
 from zoomrelay.session.hearing import Hearing
 from zoomrelay.session.inbox import Inbox
 
@@ -40,10 +42,13 @@ _SILENT = logging.Logger("websockets", level=logging.CRITICAL + 1)
 class StampedConnection(ClientConnection):
     """`zoomrelay.session.ports.Connection`, over the library's connection."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, max_message_bytes: int, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._max_message_bytes = max_message_bytes
         self.last_received = self.loop.time()
         self.hearing = Hearing(self.last_received)
+        self._cutter: Cutter | None = None
+        self._head_end = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -58,7 +63,32 @@ class StampedConnection(ClientConnection):
     def data_received(self, data: bytes) -> None:
         self.last_received = self.loop.time()
         self.hearing.read(len(data), self.last_received)
-        super().data_received(data)
+        if self._cutter is None:
+            data = self._shake_hands(data)
+        if self._cutter is None:
+            return
+        for piece in self._cutter.feed(data):
+            if isinstance(piece, list):
+                self._inbox.put_messages(piece)
+            else:
+                super().data_received(piece)
+                if self.protocol.parser_exc is not None:
+                    self._cutter.surrender()
+
+    def _shake_hands(self, data: bytes) -> bytes:
+        """Give the library its handshake's answer; returns what came after it."""
+        head = self._head_end + data
+        end = head.find(b"\r\n\r\n") + 4
+        if end < 4:
+            self._head_end = head[-3:]
+            super().data_received(data)
+            return b""
+        split = end - len(self._head_end)
+        super().data_received(data[:split])
+        self._cutter = Cutter(self._max_message_bytes)
+        if self.protocol.state is not State.OPEN:
+            self._cutter.surrender()
+        return data[split:]
 
     async def receive(self) -> list[bytes]:
         try:
@@ -100,7 +130,9 @@ class Dialler:
 
     def _options(self, url: str) -> dict[str, Any]:
         options: dict[str, Any] = {
-            "create_connection": StampedConnection,
+            "create_connection": functools.partial(
+                StampedConnection, max_message_bytes=self._source.max_message_bytes
+            ),
             "user_agent_header": _USER_AGENT,
             "proxy": self._source.proxy or True,
             "open_timeout": self._open_timeout_seconds,

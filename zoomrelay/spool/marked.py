@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
 from operator import attrgetter
+
+import msgspec
 
 from zoomrelay.clock import Clock
 from zoomrelay.event import Event
@@ -175,11 +177,11 @@ class MarkedSpool(ABC):
 
     # --- figures ------------------------------------------------------------------------------------
 
-    def _count_received(self, held: Mapping[tuple[str, str], tuple[int, int]]) -> None:
-        """Count a batch that is held now; see `tally`."""
-        for path, (count, received_ms) in held.items():
-            self._source(path).appended += count
-            self._last_received[path] = max(received_ms, self._last_received.get(path, 0))
+    def _count_received(self, arrived: Arrived) -> None:
+        """Count a batch that is held now."""
+        for path, run in arrived.items():
+            self._source(path).appended += run.count
+            self._last_received[path] = max(run.received_ms, self._last_received.get(path, 0))
 
     def _source(self, path: tuple[str, str]) -> SourceCounts:
         return self._sources.setdefault(path, SourceCounts())
@@ -244,12 +246,28 @@ class MarkedSpool(ABC):
         on nevertheless."""
 
 
-def tally(events: Sequence[Event]) -> dict[tuple[str, str], tuple[int, int]]:
-    """(source, subscription) -> (how many events of it, `received_ms` of the last)."""
-    found: dict[tuple[str, str], tuple[int, int]] = {}
+class Run(msgspec.Struct):
+    """What one path brought in a batch."""
+
+    count: int = 0
+    size_bytes: int = 0
+    received_ms: int = 0
+    """Of the last of them."""
+
+
+Arrived = dict[tuple[str, str], Run]
+"""By (source, subscription)."""
+
+
+def tally(events: Sequence[Event]) -> Arrived:
+    """Count a batch by path."""
+    found: Arrived = {}
     for path, group in groupby(events, _path_of):
-        run = list(group)
-        found[path] = found.get(path, (0, 0))[0] + len(run), run[-1].received_ms
+        events = list(group)
+        run = found.setdefault(path, Run())
+        run.count += len(events)
+        run.size_bytes += sum([len(event.content) for event in events])
+        run.received_ms = events[-1].received_ms
     return found
 
 

@@ -17,7 +17,7 @@ from zoomrelay.clock import Clock
 from zoomrelay.errors import SpoolError
 from zoomrelay.spool.base import Item, Quarantined, Token
 from zoomrelay.spool.eviction import OnShed, dead_limit_bytes
-from zoomrelay.spool.marked import MarkedSpool, tally
+from zoomrelay.spool.marked import Arrived, MarkedSpool, tally
 from zoomrelay.spool.marks import Changes, SinkMarks
 from zoomrelay.spool.segment import UNKNOWN_PATH
 from zoomrelay.spool.sqlite_database import Database, SpoolDamaged
@@ -57,7 +57,6 @@ _REPAIRS_EVERY_SECONDS = 60.0
 """A disk that damages every new file must not be filled with files set aside."""
 
 _T = TypeVar("_T")
-_Held = Mapping[tuple[str, str], tuple[int, int]]
 
 
 class SqliteStore(MarkedSpool):
@@ -131,10 +130,10 @@ class SqliteStore(MarkedSpool):
         and then all of it but `items` and `quarantined` waits again."""
         self._stop_timer()
         self._age_orphans(every_seconds=_ORPHANS_EVERY_SECONDS)
-        self._name_paths(items, quarantined)
+        arrived = tally([item.event for item in items])
+        self._name_paths(arrived, quarantined)
         taken, self._outbox = self._outbox, Outbox()
-        held = tally([item.event for item in items])
-        job = self._job(taken, items, quarantined, held)
+        job = self._job(taken, items, quarantined, arrived)
         try:
             done = await self._write(job)
         except BaseException as error:
@@ -142,18 +141,18 @@ class SqliteStore(MarkedSpool):
             self._failed(error)
             raise
         self._written(job, done)
-        self._held(items, quarantined, held)
+        self._held(items, quarantined, arrived)
         return done
 
     def _job(
-        self, taken: Outbox, items: Sequence[Item], quarantined: Sequence[Quarantined], held: _Held
+        self, taken: Outbox, items: Sequence[Item], quarantined: Sequence[Quarantined], arrived: Arrived
     ) -> Job:
         statements = list(taken.statements)
         for name in taken.sinks:
             statements.append((UPSERT_SINK, sink_row(self._marks[name])))
         if taken.totals_lost:
             statements += self._totals()
-        statements += self._counted(items, quarantined, held)
+        statements += self._counted(items, quarantined, arrived)
         done_to = self._eviction.done_to(self._last)
         return Job(
             items=items,
@@ -172,11 +171,11 @@ class SqliteStore(MarkedSpool):
         return statements
 
     def _counted(
-        self, items: Sequence[Item], quarantined: Sequence[Quarantined], held: _Held
+        self, items: Sequence[Item], quarantined: Sequence[Quarantined], arrived: Arrived
     ) -> list[Statement]:
         statements: list[Statement] = []
-        for path, (count, received_ms) in held.items():
-            statements.append((COUNT_PATH, (count, 0, received_ms, self._path_ids[path])))
+        for path, run in arrived.items():
+            statements.append((COUNT_PATH, (run.count, 0, run.received_ms, self._path_ids[path])))
         for frame in quarantined:
             path_id = self._path_ids[frame.source, frame.subscription]
             statements.append((INSERT_DEAD, quarantined_row(frame)))
@@ -214,22 +213,22 @@ class SqliteStore(MarkedSpool):
         if done.more_to_drop or self._outbox:
             self._flush_soon()
 
-    def _held(self, items: Sequence[Item], quarantined: Sequence[Quarantined], held: _Held) -> None:
+    def _held(self, items: Sequence[Item], quarantined: Sequence[Quarantined], arrived: Arrived) -> None:
         """A batch is durable: count it and show it to the readers."""
         for frame in quarantined:
             self._source((frame.source, frame.subscription)).quarantined += 1
         if not items:
             return
-        size_bytes = sum([len(item.event.content) for item in items])
+        size_bytes = sum([run.size_bytes for run in arrived.values()])
         self._last = items[-1].token
-        self._count_received(held)
+        self._count_received(arrived)
         self._events += len(items)
         self._content_bytes += size_bytes
         self._recent.add(items, size_bytes + len(items) * self._EVENT_BYTES)
         self._wake_readers()
 
-    def _name_paths(self, items: Sequence[Item], quarantined: Sequence[Quarantined]) -> None:
-        paths = {(item.event.source, item.event.subscription) for item in items}
+    def _name_paths(self, arrived: Arrived, quarantined: Sequence[Quarantined]) -> None:
+        paths = set(arrived)
         paths.update((frame.source, frame.subscription) for frame in quarantined)
         for path in paths - self._path_ids.keys():
             number = max(self._paths, default=0) + 1

@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from tests.unit.intake.fakes import WALL, FakeSpool, LoopClock
 from zoomrelay.intake.admit import Intake, SourceIntake
+from zoomrelay.session.messages import NO_HEADER, EventFrame
 from zoomrelay.telemetry.metrics import Metrics
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime(noop_cycles=1)]
@@ -48,8 +49,11 @@ def content(number: int) -> bytes:
 
 
 def push(door: SourceIntake, *numbers: int, subscription: str = "sub") -> None:
-    for number in numbers:
-        door.event(subscription, content(number), None, True)
+    door.events(subscription, [frame(content(number)) for number in numbers])
+
+
+def frame(content: bytes) -> EventFrame:
+    return EventFrame(content, NO_HEADER, True)
 
 
 async def test_what_gathers_is_one_commit() -> None:
@@ -75,7 +79,7 @@ async def test_an_event_is_what_was_received() -> None:
 
 async def test_what_is_no_event_is_kept_raw() -> None:
     async with House() as house:
-        house.door.event("sub", b"not json", None, True)
+        house.door.events("sub", [frame(b"not json")])
         house.door.unreadable("sub", b"\xff\xfe", "neither text nor JSON")
         push(house.door, 1)
     assert [(kept.raw, kept.subscription) for kept in house.spool.kept] == [

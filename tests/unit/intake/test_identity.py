@@ -7,12 +7,15 @@ from random import Random
 
 import pytest
 
+from zoomrelay.event import Event
 from zoomrelay.intake.identity import VOLATILE_FIELDS, Identifier, Unidentifiable
 from zoomrelay.simulator.script import Script
 from zoomrelay.simulator.stage import Stage
 from zoomrelay.simulator.stories import STORIES
 
-read = Identifier("main").read
+
+def read(content: bytes, source: str = "main") -> Event:
+    return Identifier(source).read(content, "sub", 0)
 
 
 def content(**more: object) -> bytes:
@@ -77,9 +80,9 @@ def test_everything_else_makes_another_event() -> None:
 
 
 def test_the_source_is_part_of_it() -> None:
-    digests = {Identifier(source).read(content()).digest for source in ("a", "b", "ab")}
+    digests = {read(content(), source).digest for source in ("a", "b", "ab")}
     assert len(digests) == 3
-    assert Identifier("a").read(content()).digest in digests
+    assert read(content(), "a").digest in digests
 
 
 # --- odd events -------------------------------------------------------------------------------------

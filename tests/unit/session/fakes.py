@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from random import Random
 
 from prometheus_client import CollectorRegistry
@@ -14,7 +14,7 @@ from zoomrelay.auth.token import Instant, Token
 from zoomrelay.config.models import SourceConfig
 from zoomrelay.errors import ConnectionEnded, DialError, TokenError
 from zoomrelay.session.hearing import Hearing
-from zoomrelay.session.messages import Header
+from zoomrelay.session.messages import EventFrame
 from zoomrelay.session.runner import SessionRunner
 from zoomrelay.telemetry.metrics import Metrics
 
@@ -192,20 +192,20 @@ class FakeConsumer:
     """Keeps what it gets; `capacity` events make it full until `drain`."""
 
     def __init__(self, capacity: int = 1_000_000) -> None:
-        self.events: list[str] = []
+        self.received: list[str] = []
         self.odd: list[tuple[bytes, str]] = []
         self.capacity = capacity
         self._room = asyncio.Event()
 
-    def event(self, subscription: str, content: bytes, header: Header, verbatim: bool) -> None:
-        self.events.append(content.decode())
+    def events(self, subscription: str, frames: Sequence[EventFrame]) -> None:
+        self.received += [frame.content.decode() for frame in frames]
 
     def unreadable(self, subscription: str, raw: bytes, reason: str) -> None:
         self.odd.append((raw, reason))
 
     @property
     def full(self) -> bool:
-        return len(self.events) >= self.capacity
+        return len(self.received) >= self.capacity
 
     async def room(self) -> None:
         self._room.clear()

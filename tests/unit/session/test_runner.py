@@ -37,7 +37,7 @@ async def test_events_reach_the_consumer_in_order_and_the_state_says_so() -> Non
         assert house.runner.accepted_since is not None
         assert house.sample("session_accepted", source="main", subscription="sub1") == 1
         await house.runner.stop()
-    assert house.consumer.events == [content(number) for number in range(100)]
+    assert house.consumer.received == [content(number) for number in range(100)]
     assert house.sample("frames_total", source="main", subscription="sub1", kind="event") == 100
     assert house.sample("session_accepted", source="main", subscription="sub1") == 0
     assert house.listener.told == [("accepted", 0.0), ("lost", "stopped", True, 3.0)]
@@ -70,12 +70,12 @@ async def test_heartbeats_do_not_wait_for_a_full_intake_nor_does_silence_count_t
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(house.runner.run())
         await asyncio.sleep(200)
-        assert len(house.consumer.events) == 5
+        assert len(house.consumer.received) == 5
         assert len(house.zoom.connections) == 1
         assert len(house.zoom.connections[0].sent) == 20
         house.consumer.drain(100)
         await asyncio.sleep(29)
-        assert len(house.consumer.events) == 10
+        assert len(house.consumer.received) == 10
         assert len(house.zoom.connections) == 1, "silence counts anew from the resumption"
         await asyncio.sleep(2)
         assert house.listener.told[1][:2] == ("lost", "silent")
@@ -310,7 +310,7 @@ async def test_unknown_modules_and_unreadable_frames_are_survived() -> None:
     house = House(FakeZoom(script))
     await house.during(2)
     assert house.consumer.odd[0][0] == b'{"broken'
-    assert house.consumer.events == [content(1)]
+    assert house.consumer.received == [content(1)]
     assert len(house.zoom.connections) == 1
     assert house.sample("frames_total", source="main", subscription="sub1", kind="unknown") == 1
 
@@ -329,7 +329,7 @@ async def test_stop_takes_in_what_still_comes_before_zooms_close_frame() -> None
         connection.close = lambda: last_words(connection)  # type: ignore[method-assign]
         await house.runner.stop()
         assert run.done() or house.runner.state is State.CLOSED
-    assert house.consumer.events == [content(1), content(2)]
+    assert house.consumer.received == [content(1), content(2)]
     assert house.listener.told[-1][:3] == ("lost", "stopped", True)
 
 

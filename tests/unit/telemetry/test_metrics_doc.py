@@ -17,6 +17,7 @@ from zoomrelay.admin.collector import SINK_OUTCOMES, SOURCE_OUTCOMES, StatusColl
 from zoomrelay.clock import SystemClock
 from zoomrelay.intake.admit import Intake
 from zoomrelay.session.endings import Cause
+from zoomrelay.session.messages import NO_HEADER, EventFrame
 from zoomrelay.spool.base import SinkCounts, SinkStart
 from zoomrelay.spool.memory import MemorySpool
 from zoomrelay.telemetry.metrics import Metrics
@@ -94,7 +95,7 @@ async def test_odd_names_of_events_make_no_series() -> None:
     running = asyncio.create_task(intake.run())
 
     async def admit(name: str) -> None:
-        door.event("Sub0", b'{"event":"%s","payload":{}}' % name.encode(), None, True)
+        door.events("Sub0", [EventFrame(b'{"event":"%s","payload":{}}' % name.encode(), NO_HEADER, True)])
         if door.full:
             await door.room()
 
