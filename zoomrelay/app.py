@@ -25,9 +25,10 @@ from zoomrelay.delivery.worker import Worker
 from zoomrelay.errors import SinkError
 from zoomrelay.intake.admit import Intake
 from zoomrelay.intake.ledger import Ledger
+from zoomrelay.intake.source import SourceIntake
 from zoomrelay.session.runner import SessionRunner
 from zoomrelay.sinks import registry
-from zoomrelay.spool.base import SinkStart, SourceCounts, Spool
+from zoomrelay.spool.base import SinkStart, SourceCounts, Spool, SpoolStats
 from zoomrelay.spool.eviction import OnShed
 from zoomrelay.spool.memory import MemorySpool
 from zoomrelay.spool.sqlite import SqliteSpool
@@ -86,6 +87,7 @@ class Relay:
         self._intake = Intake(self.spool, self.clock, self._random, self.metrics)
         self.ledger = Ledger(config.state_dir, self.clock, self.metrics, self._intake.held_until_ms)
         self._workers: dict[str, Worker] = {}
+        self._intakes: dict[str, SourceIntake] = {}
         self._sessions: dict[str, list[SessionRunner]] = {}
         self._fill_rate = FillRate()
         self._stop = asyncio.Event()
@@ -135,6 +137,7 @@ class Relay:
         """From the far end: what takes events is there before what brings them."""
         for config in self.config.sinks.values():
             self._start_sink(supervisor, config)
+        self._intake.open()
         supervisor.start("intake", self._intake.run())
         self.ledger.open(_paths(self.config), self.spool.last_received())
         supervisor.start("ledger", self.ledger.run())
@@ -155,10 +158,18 @@ class Relay:
             source, endpoint, self.clock, self._random, self.metrics, protect=protect_rotating
         )
         supervisor.start(f"tokens.{source.name}", tokens.run())
-        consumer = self._intake.source(source.name)
+        consumer = SourceIntake(
+            self._intake,
+            source.name,
+            [subscription_id(subscription) for subscription in source.subscriptions],
+            quiet_after_seconds=source.quiet_after_seconds,
+        )
+        consumer.begin_counting(self.spool.stats().sources.get(source.name, SourceCounts()))
+        self._intakes[source.name] = consumer
         runners = []
         for subscription in source.subscriptions:
-            listener = self.ledger.path(source.name, subscription_id(subscription))
+            ledger_path = self.ledger.path(source.name, subscription_id(subscription))
+            listener = consumer.paths[ledger_path.subscription].then(ledger_path)
             runner = SessionRunner(
                 source, subscription, tokens, consumer, listener, self.clock, self._random, self.metrics
             )
@@ -320,17 +331,26 @@ class Relay:
             now=self.clock.wall(),
             starting=not self.started.is_set(),
             stopping=self._stop.is_set(),
-            sources=[self._source_status(name, stats.sources.get(name)) for name in self._sessions],
+            sources=[self._source_status(name, stats) for name in self._sessions],
             sinks=sinks,
             spool=spool,
         )
 
-    def _source_status(self, name: str, counts: SourceCounts | None) -> SourceStatus:
-        paths = [self._path_status(name, runner) for runner in self._sessions[name]]
-        return SourceStatus(name=name, paths=paths, counts=counts or SourceCounts())
+    def _source_status(self, name: str, stats: SpoolStats) -> SourceStatus:
+        counts, intake = stats.sources.get(name, SourceCounts()), self._intakes[name]
+        return SourceStatus(
+            name=name,
+            paths=[self._path_status(name, runner, stats) for runner in self._sessions[name]],
+            counts=counts,
+            conservation_error=intake.conservation_error(counts),
+            merge_ratio=intake.twins.merge_ratio if intake.twins else None,
+            inversions=intake.inversions,
+        )
 
-    def _path_status(self, source: str, runner: SessionRunner) -> PathStatus:
+    def _path_status(self, source: str, runner: SessionRunner, stats: SpoolStats) -> PathStatus:
         gap = self.ledger.path(source, runner.subscription).open_gap()
+        counts = stats.paths.get((source, runner.subscription), SourceCounts())
+        watch = self._intakes[source].paths[runner.subscription]
         return PathStatus(
             subscription=runner.subscription,
             state=runner.state.value,
@@ -341,6 +361,12 @@ class Relay:
             attempt=runner.attempt,
             next_attempt_at=runner.next_attempt_at,
             gap_since=None if gap is None else gap.from_ms / 1000,
+            first=counts.appended,
+            merged=counts.merged,
+            missed=watch.missed,
+            deaf=watch.deaf,
+            quiet=watch.quiet,
+            trouble=watch.trouble,
         )
 
 

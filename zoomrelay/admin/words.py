@@ -52,7 +52,7 @@ def path_state(path: PathStatus, now: float) -> str:
 def path_trouble(path: PathStatus, now: float) -> str:
     """Why it does not listen, since when, and what would help; empty while it does."""
     if path.accepted:
-        return ""
+        return path.trouble
     gap = f"gap of {duration(now - path.gap_since)} so far" if path.gap_since is not None else ""
     return _printable("; ".join(part for part in (gap, path.last_error, path.cure) if part))
 
@@ -62,6 +62,8 @@ def source_counts(source: SourceStatus) -> str:
     parts = [f"{_count(counts.appended, 'event')} held", f"{counts.merged:,} merged"]
     parts += [f"{counts.quarantined:,} unreadable"] if counts.quarantined else []
     parts += [f"{counts.unheld:,} not held"] if counts.unheld else []
+    error = source.conservation_error
+    parts += [f"{error:+,} NOT ACCOUNTED FOR"] if error else []
     return ", ".join(parts)
 
 

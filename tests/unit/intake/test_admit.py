@@ -10,7 +10,8 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from tests.unit.intake.fakes import WALL, FakeSpool, LoopClock
-from zoomrelay.intake.admit import Intake, SourceIntake
+from zoomrelay.intake.admit import Intake
+from zoomrelay.intake.source import SourceIntake
 from zoomrelay.session.messages import NO_HEADER, EventFrame
 from zoomrelay.telemetry.metrics import Metrics
 
@@ -18,7 +19,7 @@ pytestmark = [pytest.mark.asyncio, pytest.mark.looptime(noop_cycles=1)]
 
 
 class House:
-    def __init__(self, *, max_events: int = 100, max_bytes: int = 10**9) -> None:
+    def __init__(self, *subscriptions: str, max_events: int = 100, max_bytes: int = 10**9) -> None:
         self.spool = FakeSpool()
         self.registry = CollectorRegistry()
         self.intake = Intake(
@@ -29,7 +30,7 @@ class House:
             max_events=max_events,
             max_bytes=max_bytes,
         )
-        self.door = self.intake.source("main")
+        self.door = SourceIntake(self.intake, "main", subscriptions or ("sub",))
 
     async def __aenter__(self) -> House:
         self.task = asyncio.create_task(self.intake.run())
@@ -67,7 +68,7 @@ async def test_what_gathers_is_one_commit() -> None:
 
 
 async def test_an_event_is_what_was_received() -> None:
-    async with House() as house:
+    async with House("other") as house:
         await asyncio.sleep(2.5)
         push(house.door, 7, subscription="other")
     (event,) = house.spool.held
@@ -100,7 +101,7 @@ async def test_readers_wait_while_it_is_full(bound: dict[str, int]) -> None:
         push(house.door, *range(10, 20))
         assert house.door.full
         before = asyncio.get_running_loop().time()
-        await asyncio.gather(house.door.room(), house.intake.source("second").room())
+        await asyncio.gather(house.door.room(), house.intake.room())
         assert 1.9 < asyncio.get_running_loop().time() - before < 2.1
         assert not house.door.full
         assert 3.9 < (house.metric("intake_paused_seconds_total") or 0) < 4.1
