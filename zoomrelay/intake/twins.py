@@ -71,8 +71,11 @@ class Twins:
         for path in listening:
             self._in_a_row[path] = self._in_a_row[path] + 1 if path in missed_by else 0
         self.missed.update(missed_by)
+        differing = [path for path in missed_by if not self.is_deaf(path)]
+        if missed_by and not differing:
+            return  # that is another trouble
         self._judged += 1
-        self._complete += not missed_by
+        self._complete += not differing
         if self._judged >= _JUDGED:  # the past counts less and less
             self._judged //= 2
             self._complete //= 2
@@ -87,8 +90,8 @@ class Twins:
 
     @property
     def merge_ratio(self) -> float | None:
-        """The share of events that every listening path brought, of about the last thousand; None while
-        none was judged."""
+        """The share of events that every path brought which was listening and not deaf, of about the last
+        thousand; None while none was judged."""
         return self._complete / self._judged if self._judged else None
 
     def begins_to_differ(self) -> bool:
@@ -98,8 +101,7 @@ class Twins:
             return False
         if ratio >= _GOOD_RATIO:
             self._differing = False
-        deaf = any(self.is_deaf(path) for path in self._since)
-        if ratio >= LOW_RATIO or self._differing or deaf:
+        if ratio >= LOW_RATIO or self._differing:
             return False
         self._differing = True
         return True
