@@ -1,9 +1,9 @@
 """A Zoom that floods: token endpoint and WebSocket on one loopback port, with frames built beforehand.
 
-A process of its own, `python -m bench.flood COUNT RATE`: prints its port, serves connections, sends each of them
-COUNT different events (frames of about 900 bytes; above 100,000 a multiple of that) and stays until its
-standard input ends. RATE 0 means as fast as the other side reads. It is kept as lean as can be, so that it
-is not what is measured.
+A process of its own, `python -m bench.flood COUNT RATE`: prints its port, serves connections, and sends
+each of them COUNT different events (frames of about 900 bytes; above 100,000 a multiple of that), and stays
+until its standard input ends. RATE 0 means as fast as the other side reads. It is kept as lean as can be, so
+that it is not what is measured.
 """
 
 from __future__ import annotations

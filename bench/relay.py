@@ -73,13 +73,14 @@ async def relay(port: int, count: int, *, spool: str) -> None:
 async def _until_delivered(running: Relay, count: int, *, merged: int) -> list[float]:
     """Wait for the last event and copy; the resident memory (MB) at each fifth of the way."""
     samples: list[float] = []
-    while merged and running.spool.stats().sources.get("main", SourceCounts()).merged < merged:
-        await asyncio.sleep(0.005)
-    while (delivered := running.spool.stats().sinks["out"].delivered) < count:
-        if delivered >= count * (len(samples) + 1) // 5:
+    while True:
+        stats = running.spool.stats()
+        delivered = stats.sinks["out"].delivered
+        if delivered >= count and stats.sources.get("main", SourceCounts()).merged >= merged:
+            return [*samples, resident_mb()]
+        if len(samples) < 5 and delivered >= count * (len(samples) + 1) // 5:
             samples.append(resident_mb())
         await asyncio.sleep(0.005)
-    return [*samples, resident_mb()]
 
 
 def resident_mb(process: str = "self") -> float:

@@ -258,7 +258,11 @@ class Relay:
             for name in old.sinks.keys() & new.sinks.keys() - set(changed):
                 await self._reopen(name)
             self.config = old.model_copy(
-                update={"sinks": new.sinks, "drain_seconds": new.drain_seconds, "log": new.log}
+                update={
+                    "sinks": new.sinks,
+                    "drain_seconds": new.drain_seconds,
+                    "log": new.log.model_copy(update={"format": old.log.format}),
+                }
             )
             return _needs_restart(old, new)
 
@@ -396,7 +400,8 @@ def _paths(config: Config) -> list[tuple[str, str]]:
 
 def _needs_restart(old: Config, new: Config) -> list[str]:
     names = ("state_dir", "sources", "spool", "admin")
-    return [name for name in names if getattr(old, name) != getattr(new, name)]
+    differ = [name for name in names if getattr(old, name) != getattr(new, name)]
+    return differ + (["log.format"] if old.log.format != new.log.format else [])
 
 
 def _sink_name(name: str) -> str:

@@ -57,13 +57,17 @@ def path_trouble(path: PathStatus, now: float) -> str:
     return _printable("; ".join(part for part in (gap, path.last_error, path.cure) if part))
 
 
+def path_counts(path: PathStatus) -> str:
+    """What a subscription of several brought."""
+    return f"{_count(path.first, 'event')} first, {path.merged:,} merged, {path.missed:,} missed"
+
+
 def source_counts(source: SourceStatus) -> str:
     counts = source.counts
     parts = [f"{_count(counts.appended, 'event')} held", f"{counts.merged:,} merged"]
     parts += [f"{counts.quarantined:,} unreadable"] if counts.quarantined else []
     parts += [f"{counts.unheld:,} not held"] if counts.unheld else []
-    error = source.conservation_error
-    parts += [f"{error:+,} NOT ACCOUNTED FOR"] if error else []
+    parts += [f"unaccounted for {source.conservation_error:,}"]
     return ", ".join(parts)
 
 
