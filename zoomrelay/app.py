@@ -26,6 +26,7 @@ from zoomrelay.errors import SinkError
 from zoomrelay.intake.admit import Intake
 from zoomrelay.intake.ledger import Ledger
 from zoomrelay.session.runner import SessionRunner
+from zoomrelay.session.twins import Twins
 from zoomrelay.sinks import registry
 from zoomrelay.spool.base import SinkStart, SourceCounts, Spool
 from zoomrelay.spool.eviction import OnShed
@@ -156,11 +157,20 @@ class Relay:
         )
         supervisor.start(f"tokens.{source.name}", tokens.run())
         consumer = self._intake.source(source.name)
+        twins = Twins()
         runners = []
         for subscription in source.subscriptions:
             listener = self.ledger.path(source.name, subscription_id(subscription))
             runner = SessionRunner(
-                source, subscription, tokens, consumer, listener, self.clock, self._random, self.metrics
+                source,
+                subscription,
+                tokens,
+                consumer,
+                listener,
+                self.clock,
+                self._random,
+                self.metrics,
+                twins=twins,
             )
             supervisor.start(_session_name(source.name, runner), runner.run())
             runners.append(runner)
@@ -232,7 +242,8 @@ class Relay:
 
     async def reload(self, new: Config) -> list[str]:
         """Take over what can change while running: sinks, routes and the log level (which the caller
-        sets). Files are reopened. Returns the settings that differ and need a restart."""
+        sets). Files are reopened, and a session that waits for its next attempt makes it. Returns the
+        settings that differ and need a restart."""
         async with self._reloading:
             old = self.config
             for name in old.sinks.keys() - new.sinks.keys():
@@ -249,6 +260,8 @@ class Relay:
             self.config = old.model_copy(
                 update={"sinks": new.sinks, "drain_seconds": new.drain_seconds, "log": new.log}
             )
+            for runner in (runner for group in self._sessions.values() for runner in group):
+                runner.try_now()
             return _needs_restart(old, new)
 
     async def _reopen(self, name: str) -> None:

@@ -1,0 +1,66 @@
+"""The paths of one source, so that they keep apart: in time, and on Zoom's side."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+SPACING_SECONDS = 2.0
+"""Between two attempts that need not be made at once."""
+
+
+class Twins:
+    """One per source. Paths are told apart by their subscriptions' ids."""
+
+    def __init__(self, *, spacing_seconds: float = SPACING_SECONDS) -> None:
+        self.addresses = Addresses()
+        self._spacing_seconds = spacing_seconds
+        self._accepted: set[str] = set()
+        self._free_at = 0.0
+        self._alone = asyncio.Event()
+
+    def accepted(self, path: str) -> None:
+        self._accepted.add(path)
+        self._alone.clear()
+
+    def lost(self, path: str) -> None:
+        self._accepted.discard(path)
+        if not self._accepted:
+            self._alone.set()
+
+    async def turn(self) -> None:
+        """Return when a path that was lost may connect: at once while no twin is accepted, else some time after the
+        last one that began. A wait ends with the loss of the last accepted twin."""
+        now = asyncio.get_running_loop().time()
+        due = max(now, self._free_at) if self._accepted else now
+        self._free_at = due + self._spacing_seconds
+        if due > now:
+            try:
+                async with asyncio.timeout_at(due):
+                    await self._alone.wait()
+            except TimeoutError:
+                pass
+
+
+class Addresses:
+    """Which address each path uses. Pure."""
+
+    def __init__(self) -> None:
+        self._used: dict[str, str] = {}
+        self._failed: dict[str, str] = {}
+
+    def in_order(self, path: str, found: Sequence[str]) -> list[str]:
+        """Those that no twin uses first, those that failed this path last; otherwise in the order found,
+        which is the resolver's."""
+        by_twins = {address for other, address in self._used.items() if other != path}
+        failed = self._failed.get(path)
+        return sorted(dict.fromkeys(found), key=lambda one: (one == failed, one in by_twins))
+
+    def using(self, path: str, address: str) -> None:
+        """This path connects there; it stays its address until the next."""
+        self._used[path] = address
+
+    def failed(self, path: str) -> None:
+        """The attempt came to no WebSocket."""
+        if path in self._used:
+            self._failed[path] = self._used[path]
