@@ -63,10 +63,15 @@ _TOKEN_CURE = (
     " app, and that the app is activated and has its WebSocket scopes"
 )
 _REFUSED_CURE = "check that the subscription exists, is of type WebSocket, and that the app is activated"
-DISPLACED_CURE = (
-    "another program uses this subscription, and Zoom serves one at a time. Look for a second relay, an old"
-    " container, a colleague's laptop, a script with the same subscription id; stop it, or give each a"
-    " subscription of its own. A reload (HUP) or a restart tries at once"
+_LOOK_FOR = (
+    ", and Zoom serves one at a time. Look for a second relay, an old container, a colleague's laptop, a"
+    " script with the same subscription id; stop it, or give each a subscription of its own. A reload (HUP)"
+    " or a restart tries at once"
+)
+DISPLACED_CURE = "another program uses this subscription" + _LOOK_FOR
+CONTESTED_CURE = (
+    "Zoom closes it again and again soon after it was accepted, so most likely another program uses this"
+    " subscription" + _LOOK_FOR
 )
 
 

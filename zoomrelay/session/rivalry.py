@@ -5,7 +5,7 @@ from __future__ import annotations
 from structlog.typing import FilteringBoundLogger
 
 from zoomrelay.session.contest import Contest
-from zoomrelay.session.endings import DISPLACED_CURE, Cause, Ending
+from zoomrelay.session.endings import CONTESTED_CURE, Cause, Ending
 from zoomrelay.session.figures import PathFigures
 
 
@@ -43,4 +43,4 @@ class Rivalry:
         if not contested:
             self._log.info("session.uncontested")
         elif self._contest.unsaid:
-            self._log.error("session.contested", closes=self._contest.brief_lives, cure=DISPLACED_CURE)
+            self._log.error("session.contested", closes=self._contest.brief_lives, cure=CONTESTED_CURE)

@@ -14,7 +14,7 @@ from zoomrelay.config.subscriptions import subscription_id
 from zoomrelay.errors import DialError, TokenError
 from zoomrelay.session.address import build_url
 from zoomrelay.session.checked import CheckedConsumer
-from zoomrelay.session.endings import Cause, Ending, dial_failed, no_token
+from zoomrelay.session.endings import CONTESTED_CURE, Cause, Ending, dial_failed, no_token
 from zoomrelay.session.figures import PathFigures
 from zoomrelay.session.link import Link
 from zoomrelay.session.ports import Connection, Dial, FrameConsumer, PathListener, TokenProvider
@@ -210,6 +210,8 @@ class SessionRunner:
         delay_seconds = self._reconnect.delay_seconds(
             ending, accepted_seconds=accepted_seconds, token_left=token_left
         )
+        if self._reconnect.contest.unsaid and ending.cause is Cause.CLOSED:
+            self.cure = CONTESTED_CURE
         if link is not None and accepted_seconds is not None:
             self._say_closed(ending, link.heard_until(ending), accepted_seconds)
         else:

@@ -29,8 +29,8 @@ class Twins:
             self._alone.set()
 
     async def turn(self) -> None:
-        """Return when a path that was lost may connect: at once while no twin is accepted, else some time after the
-        last one that began. A wait ends with the loss of the last accepted twin."""
+        """Return when a path that is not accepted may connect: at once while no twin is accepted either,
+        else some time after the last one that began. The loss of the last accepted twin ends the wait."""
         now = asyncio.get_running_loop().time()
         due = max(now, self._free_at) if self._accepted else now
         self._free_at = due + self._spacing_seconds
