@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from math import inf
 
 SPACING_SECONDS = 2.0
 """Between two attempts that need not be made at once."""
@@ -16,7 +17,7 @@ class Twins:
         self.addresses = Addresses()
         self._spacing_seconds = spacing_seconds
         self._accepted: set[str] = set()
-        self._free_at = 0.0
+        self._began = -inf
         self._alone = asyncio.Event()
 
     def accepted(self, path: str) -> None:
@@ -31,15 +32,14 @@ class Twins:
     async def turn(self) -> None:
         """Return when a path that is not accepted may connect: at once while no twin is accepted either,
         else some time after the last one that began. The loss of the last accepted twin ends the wait."""
-        now = asyncio.get_running_loop().time()
-        due = max(now, self._free_at) if self._accepted else now
-        self._free_at = due + self._spacing_seconds
-        if due > now:
+        now = asyncio.get_running_loop().time
+        while self._accepted and now() < self._began + self._spacing_seconds:
             try:
-                async with asyncio.timeout_at(due):
+                async with asyncio.timeout_at(self._began + self._spacing_seconds):
                     await self._alone.wait()
             except TimeoutError:
                 pass
+        self._began = now()
 
 
 class Addresses:
