@@ -354,6 +354,7 @@ class Relay:
             attempt=runner.attempt,
             next_attempt_at=runner.next_attempt_at,
             gap_since=None if gap is None else gap.from_ms / 1000,
+            contested=runner.contested,
         )
 
 

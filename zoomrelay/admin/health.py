@@ -24,6 +24,8 @@ class PathStatus(msgspec.Struct, frozen=True):
     next_attempt_at: float | None
     gap_since: float | None
     """Wall time since when nothing is listened to; None while accepted, and before the first acceptance."""
+    contested: bool = False
+    """Another consumer seems to use the subscription."""
 
 
 class SourceStatus(msgspec.Struct, frozen=True):
@@ -121,6 +123,7 @@ def _source_readiness(source: SourceStatus) -> dict[str, Any]:
                 "state": path.state,
                 "last_error": path.last_error,
                 "cure": path.cure,
+                "contested": path.contested,
             }
             for path in source.paths
         },

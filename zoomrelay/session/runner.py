@@ -89,6 +89,11 @@ class SessionRunner:
     def state(self) -> State:
         return self._protocol.state
 
+    @property
+    def contested(self) -> bool:
+        """Another consumer seems to use the subscription."""
+        return self._reconnect.contest.contested
+
     async def run(self) -> None:
         """Until `stop` is called or it is cancelled."""
         self._idle.clear()
