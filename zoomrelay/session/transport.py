@@ -28,7 +28,7 @@ from zoomrelay.errors import ConnectionEnded, DialError
 from zoomrelay.session.cutter import Cutter
 from zoomrelay.session.hearing import Hearing
 from zoomrelay.session.inbox import Inbox
-from zoomrelay.session.twins import Addresses
+from zoomrelay.session.spread import Addresses
 
 OPEN_TIMEOUT_SECONDS = 15.0
 """From the look-up of the name to the end of the upgrade."""

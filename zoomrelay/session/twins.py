@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from math import inf
+
+from zoomrelay.session.spread import Addresses
 
 SPACING_SECONDS = 2.0
 """Between two attempts that need not be made at once."""
@@ -40,27 +41,3 @@ class Twins:
             except TimeoutError:
                 pass
         self._began = now()
-
-
-class Addresses:
-    """Which address each path uses. Pure."""
-
-    def __init__(self) -> None:
-        self._used: dict[str, str] = {}
-        self._failed: dict[str, str] = {}
-
-    def in_order(self, path: str, found: Sequence[str]) -> list[str]:
-        """Those that no twin uses first, those that failed this path last; otherwise in the order found,
-        which is the resolver's."""
-        by_twins = {address for other, address in self._used.items() if other != path}
-        failed = self._failed.get(path)
-        return sorted(dict.fromkeys(found), key=lambda one: (one == failed, one in by_twins))
-
-    def using(self, path: str, address: str) -> None:
-        """This path connects there; it stays its address until the next."""
-        self._used[path] = address
-
-    def failed(self, path: str) -> None:
-        """The attempt came to no WebSocket."""
-        if path in self._used:
-            self._failed[path] = self._used[path]

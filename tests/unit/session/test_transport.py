@@ -19,8 +19,8 @@ from websockets.asyncio.server import Request, Response, ServerConnection, serve
 from tests.unit.session.fakes import source_config
 from zoomrelay.errors import ConnectionEnded, DialError
 from zoomrelay.session import transport
+from zoomrelay.session.spread import Addresses
 from zoomrelay.session.transport import Dialler, StampedConnection
-from zoomrelay.session.twins import Addresses
 
 PEM = Path(__file__).with_name("localhost.pem")
 TOKEN = "planted-token"
