@@ -21,8 +21,8 @@ UNDISTURBED_SECONDS = 600.0
 would never come to the third."""
 BRIEF_SECONDS = 60.0
 BRIEF_LIVES = 4
-"""So many sockets in a row that Zoom accepted and closed within `BRIEF_SECONDS`, without a word, are
-another's doing."""
+"""So many sockets that Zoom accepted and closed within `BRIEF_SECONDS`, without a word and without one that
+lived longer, are another's doing."""
 GHOST_SECONDS = 120.0
 """After a socket of ours broke, Zoom may believe in it for a while and refuse us for our own sake."""
 
@@ -38,7 +38,7 @@ class Contest:
         self.steps = 0
         """Waits of the ladder since the subscription was ours."""
         self.brief_lives = 0
-        """In a row."""
+        """Sockets that Zoom closed so soon, since one that lived longer."""
 
     @property
     def contested(self) -> bool:
@@ -65,8 +65,8 @@ class Contest:
         """A socket ended after it had been accepted for so long, or an attempt came to nothing (None)."""
         if accepted_seconds is not None:
             self.held(accepted_seconds)
-            brief = ending.cause is Cause.CLOSED and accepted_seconds < BRIEF_SECONDS
-            self.brief_lives = self.brief_lives + 1 if brief else 0
+            if ending.cause is Cause.CLOSED and accepted_seconds < BRIEF_SECONDS:
+                self.brief_lives += 1
             self._ghost_seconds = 0.0 if ending.clean else GHOST_SECONDS
         ghost = accepted_seconds is None and self._ghost_seconds > 0
         self.displaced = ending.cause is Cause.DISPLACED and not ghost

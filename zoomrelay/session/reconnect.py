@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from zoomrelay.backoff import full_jitter
-from zoomrelay.session.contest import Contest
+from zoomrelay.session.contest import BRIEF_LIVES, Contest
 from zoomrelay.session.endings import Cause, Ending
 
 BASE_SECONDS = 0.5
@@ -66,8 +66,13 @@ class Reconnect:
             return 0.0
         elif was_accepted and self._failures == 1:
             return 0.0
-        cap = CONTESTED_CAP_SECONDS if was_accepted and self.contest.unsaid else CAP_SECONDS
+        cap = self._contested_cap_seconds() if was_accepted else CAP_SECONDS
         return full_jitter(self._failures, base=BASE_SECONDS, cap=cap, random=self._random)
+
+    def _contested_cap_seconds(self) -> float:
+        """Grows with each brief life, beyond those that may be chance."""
+        more = max(0, self.contest.brief_lives - BRIEF_LIVES)
+        return min(CONTESTED_CAP_SECONDS, CAP_SECONDS * 2.0 ** min(more, 8))
 
     def _slow_seconds(self) -> float:
         self._refusals += 1

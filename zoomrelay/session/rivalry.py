@@ -43,4 +43,4 @@ class Rivalry:
         if not contested:
             self._log.info("session.uncontested")
         elif self._contest.unsaid:
-            self._log.error("session.contested", closes=self._contest.brief_lives, cure=CONTESTED_CURE)
+            self._log.warning("session.contested", closes=self._contest.brief_lives, cure=CONTESTED_CURE)

@@ -33,11 +33,16 @@ class Twins:
     async def turn(self) -> None:
         """Return when a path that is not accepted may connect: at once while no twin is accepted either,
         else some time after the last one that began. The loss of the last accepted twin ends the wait."""
-        now = asyncio.get_running_loop().time
-        while self._accepted and now() < self._began + self._spacing_seconds:
-            try:
-                async with asyncio.timeout_at(self._began + self._spacing_seconds):
-                    await self._alone.wait()
-            except TimeoutError:
-                pass
-        self._began = now()
+        waited_for = -inf
+        # No comparison with the time after a wait: a timer may be a hair early.
+        while self._accepted and self._began != waited_for:
+            waited_for = self._began
+            await self._alone_or(waited_for + self._spacing_seconds)
+        self._began = asyncio.get_running_loop().time()
+
+    async def _alone_or(self, due: float) -> None:
+        try:
+            async with asyncio.timeout_at(due):
+                await self._alone.wait()
+        except TimeoutError:
+            pass
