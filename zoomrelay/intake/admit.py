@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from random import Random
 from typing import Protocol
@@ -13,8 +14,10 @@ from zoomrelay.backoff import full_jitter
 from zoomrelay.clock import Clock
 from zoomrelay.errors import SpoolError
 from zoomrelay.event import Event
+from zoomrelay.intake.gaps import Trouble
 from zoomrelay.intake.gate import Batch, Gate
 from zoomrelay.intake.identity import Identifier, Unidentifiable
+from zoomrelay.intake.troubles import Troubles
 from zoomrelay.spool.base import Quarantined, Spool
 from zoomrelay.telemetry.metrics import Metrics
 
@@ -38,7 +41,11 @@ class Intake:
         *,
         max_events: int = MAX_EVENTS,
         max_bytes: int = MAX_BYTES,
+        troubles: Troubles | None = None,
     ) -> None:
+        self.troubles = troubles or Troubles(clock)
+        self.received: Counter[tuple[str, str]] = Counter()
+        """Events by source and subscription, copies included."""
         self._spool = spool
         self._clock = clock
         self._random = random
@@ -80,10 +87,14 @@ class Intake:
     async def room(self) -> None:
         """Return when there is room again; the time spent is counted."""
         start = self._clock.elapsed()
-        while self._gate.full:
-            self._emptied.clear()
-            await self._emptied.wait()
-        self._metrics.intake_paused.inc(self._clock.elapsed() - start)
+        self.troubles.begin(Trouble.PAUSED)
+        try:
+            while self._gate.full:
+                self._emptied.clear()
+                await self._emptied.wait()
+        finally:
+            self.troubles.end(Trouble.PAUSED)
+            self._metrics.intake_paused.inc(self._clock.elapsed() - start)
 
     def held_until_ms(self, last_frame_ms: int) -> int:
         """Everything received up to this wall time is durable: the last frame's time, or that of the
@@ -118,6 +129,7 @@ class Intake:
             await asyncio.sleep(full_jitter(attempt, base=0.5, cap=5, random=self._random))
             attempt += 1
         if attempt > 1:
+            self.troubles.end(Trouble.SPOOL_UNWRITABLE)
             log.info("intake.spool_available", unavailable_seconds=round(self._clock.elapsed() - start, 1))
         if batch.events:
             age_ms = self.now_ms() - batch.events[0].received_ms
@@ -128,6 +140,7 @@ class Intake:
             await self._spool.append(batch.events, batch.quarantined)
         except SpoolError as error:
             if attempt == 1:
+                self.troubles.begin(Trouble.SPOOL_UNWRITABLE, str(error))
                 hint = "nothing is lost: reading pauses when the intake is full, and it is tried again"
                 log.error("intake.spool_unavailable", error=str(error), waiting=self.waiting, hint=hint)
             return False
@@ -157,6 +170,7 @@ class SourceIntake:
     def events(self, subscription: str, frames: Sequence[_Frame]) -> None:
         """Admit events; what cannot be read is kept as a dead letter of the source."""
         read, now_ms = self._read, self._intake.now_ms()
+        self._intake.received[self._source, subscription] += len(frames)
         events = []
         for frame in frames:
             try:
@@ -164,6 +178,16 @@ class SourceIntake:
             except Unidentifiable as error:
                 self.unreadable(subscription, frame.content, str(error))
         self._intake.push(events)
+
+    def own(self, content: bytes) -> None:
+        """Admit an event of the relay's own making: it came on no subscription."""
+        self._intake.push([self._read(content, "", self._intake.now_ms())])
+
+    def refused(self, subscription: str, raw: bytes) -> None:
+        """Keep an event whose signature does not fit, as a dead letter."""
+        paths = [f"{self._source}/{subscription}"]
+        self._intake.troubles.add(Trouble.SIGNATURE_REFUSED, 1, source=self._source, paths=paths)
+        self.unreadable(subscription, raw, "signature")
 
     def unreadable(self, subscription: str, raw: bytes, reason: str) -> None:
         """Keep a frame in which no event could be read."""
