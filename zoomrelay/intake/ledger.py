@@ -20,12 +20,12 @@ from pathlib import Path
 import structlog
 from msgspec.structs import replace
 
-from zoomrelay.clock import Clock, SystemClock
+from zoomrelay.clock import Clock
 from zoomrelay.intake import announce, stamp
-from zoomrelay.intake.cover import corrected
 from zoomrelay.intake.gaps import GAPS, Gap, append, mend, read_ended
-from zoomrelay.intake.path_ledger import CRASH, UNCLEAN_MARGIN_SECONDS, PathLedger
+from zoomrelay.intake.path_ledger import PathLedger
 from zoomrelay.intake.rate import Rate
+from zoomrelay.intake.record import NO_STOP, not_among, read
 from zoomrelay.intake.stamp import Stamp
 from zoomrelay.intake.troubles import Troubles, cut_short
 from zoomrelay.telemetry.metrics import Metrics
@@ -35,13 +35,10 @@ __all__ = ["Gap", "Ledger", "PathLedger", "append", "read"]
 log = structlog.get_logger()
 
 _STAMP_SECONDS = 1.0
-_STALE_SECONDS = 10.0
-"""A stamp older than this was left behind by a process that is gone."""
 _MAX_UNWRITTEN = 200
 _MAX_ANNOUNCING = 50
 """Bounds of what is kept in the stamp, which is written every second. With more unwritten entries it is left
 as it is: then a crash is one long gap."""
-_NO_STOP = "the process ended without a stop"
 _NO_STAMP = "there is no record of what happened after the last event"
 
 
@@ -91,16 +88,17 @@ class Ledger:
             self._paths[key] = path = PathLedger(self, *key)
             path.rate = Rate(left.paths[_name(path)].rate if _name(path) in left.paths else None)
             self._resume(path, left, last_received.get(key), written.get(key))
+        self.settle_troubles()
         try:
             mend(self._directory / GAPS)
-            stamp.write(self._directory, self._stamp(), sync=True)
+            stamp.write(self._directory, replace(self._stamp(), unwritten=tuple(self._unwritten)), sync=True)
             _sync_directory(self._directory)
         except OSError as error:
             self._note_trouble(error)
 
     def _inherit(self, left: Stamp, ended: Sequence[Gap]) -> None:
         """Take over what the last process could not finish, apart from the gaps of its paths."""
-        self._unwritten += _not_among(left.unwritten, ended)
+        self._unwritten += not_among(left.unwritten, ended)
         for source, content in left.announcing:
             self._announce(source, content.encode())
         for gap in left.troubles:
@@ -116,11 +114,11 @@ class Ledger:
             if last_received_ms is not None:
                 path.crashed(last_received_ms, _NO_STAMP, age_seconds=None)
         elif known.held_ms is not None:
-            path.crashed(known.held_ms, _NO_STOP, age_seconds=_plus(away, left.at - known.held_ms))
+            path.crashed(known.held_ms, NO_STOP, age_seconds=_plus(away, left.at - known.held_ms))
         elif written and known.from_ms is not None and (ended_ms := _ended_ms(written, known.from_ms)):
             # It was accepted, wrote the gap, and was killed before it stamped that.
             self._announce(written.source, announce.closed(written))
-            path.crashed(ended_ms, _NO_STOP, age_seconds=None)
+            path.crashed(ended_ms, NO_STOP, age_seconds=None)
         elif known.from_ms is not None:
             age = _plus(away, left.at - known.from_ms)
             path.begin(known.from_ms, known.cause, known.detail, age_seconds=age)
@@ -164,9 +162,9 @@ class Ledger:
             self.ended(gap)
 
     def _announce(self, source: str, content: bytes) -> None:
-        now_ms = int(self.clock.wall() * 1000)
         if self._send(source, content):
-            self._announcing.append((now_ms, source, content))
+            # Taken afterwards: not earlier than its time of receipt, by which it counts as held.
+            self._announcing.append((int(self.clock.wall() * 1000), source, content))
 
     def _listening(self) -> list[str]:
         return [_name(path) for path in self._paths.values() if path.listening]
@@ -242,44 +240,10 @@ class Ledger:
             round(self.clock.elapsed(), 3),
             {_name(path): path.stamp() for path in self._paths.values()},
             troubles=tuple(self._troubles.lasting()),
-            announcing=tuple((source, content.decode()) for _, source, content in self._first_announcing()),
+            announcing=tuple(
+                (source, content.decode()) for _, source, content in self._announcing[:_MAX_ANNOUNCING]
+            ),
         )
-
-    def _first_announcing(self) -> list[tuple[int, str, bytes]]:
-        return self._announcing[:_MAX_ANNOUNCING]
-
-
-def read(
-    directory: Path, clock: Clock | None = None, *, boot_id: Callable[[], str] = stamp.boot_id
-) -> list[Gap]:
-    """Every entry, ended ones first, then those that last (`to_ms` is None): also where the relay was
-    stopped, or killed and not started again. Raises `OSError`."""
-    left, ended = stamp.read(directory), read_ended(directory)
-    ended += _not_among(left.unwritten, ended)
-    return corrected(ended + _still_open(left, clock or SystemClock(), boot_id()))
-
-
-def _not_among(unwritten: Sequence[Gap], ended: Sequence[Gap]) -> list[Gap]:
-    """Those that did not get into the ledger after all, just before a kill."""
-    known = {(gap.name, gap.from_ms, gap.to_ms, gap.cause) for gap in ended}
-    return [gap for gap in unwritten if (gap.name, gap.from_ms, gap.to_ms, gap.cause) not in known]
-
-
-def _still_open(left: Stamp, clock: Clock, boot: str) -> list[Gap]:
-    age = left.age_seconds(clock, boot)
-    age = age if age is not None else clock.wall() - left.at / 1000
-    gaps = [cut_short(gap) if age > _STALE_SECONDS else gap for gap in left.troubles]
-    for name, known in left.paths.items():
-        source, _, subscription = name.partition("/")
-        from_ms, cause, detail = known.from_ms, known.cause, known.detail
-        if known.held_ms is not None and age > _STALE_SECONDS:
-            from_ms, cause, detail = known.held_ms - int(UNCLEAN_MARGIN_SECONDS * 1000), CRASH, _NO_STOP
-        if from_ms is not None:
-            seconds = round(max(0.0, (left.at - from_ms) / 1000 + max(0.0, age)), 3)
-            estimate = None if known.rate is None else round(known.rate * seconds, 1)
-            gap = Gap(source, subscription, from_ms, None, seconds, cause, detail)
-            gaps.append(replace(gap, estimated_events=estimate, covered_by=known.covered_by))
-    return gaps
 
 
 def _ended_ms(written: Gap, from_ms: int) -> int | None:

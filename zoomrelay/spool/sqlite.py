@@ -77,16 +77,19 @@ class SqliteSpool(SqliteRoom):
             loaded = await self._load()
         parked_lost = self._take(loaded)
         if damaged:
-            stream_lost = await self._database.ask(missing, self._eviction.done_to(self._last), self._last)
-            self._on_set_aside(stream_lost + parked_lost if loaded.marks else None)
+            lost = [
+                await self._database.ask(missing, self._marks[sink].low, self._last) + parked
+                for sink, parked in parked_lost.items()
+            ]
+            self._on_set_aside(max(lost, default=None))
         # After a loss, a sink without marks may be one whose marks were lost.
         await self.set_sinks([replace(sink, start="oldest") for sink in sinks] if damaged else sinks)
 
     async def _load(self) -> Loaded:
         return await self._database.write(load, self._clock.wall(), self._clock.elapsed())
 
-    def _take(self, loaded: Loaded) -> int:
-        """Begin with this; how many parked events are gone."""
+    def _take(self, loaded: Loaded) -> dict[str, int]:
+        """Begin with this; how many parked events of each sink are gone."""
         self._last, self._dropped_to = loaded.last, loaded.oldest
         self._events, self._content_bytes = loaded.events, loaded.content_bytes
         self._path_ids.update(loaded.path_ids)
@@ -95,11 +98,11 @@ class SqliteSpool(SqliteRoom):
         self._last_received.update(loaded.last_received)
         self._marks.update(loaded.marks)
         self._dead_letters = loaded.dead_letters
-        lost = 0
+        lost = {}
         for marks in loaded.marks.values():
             # Parked events may have been lost with a damaged file.
             gone = 0 if marks.given_up else marks.end_missing(self._last)
-            lost += gone
+            lost[marks.name] = gone
             if gone:
                 log.error("spool.lost_events", sink=marks.name, count=gone)
         return lost

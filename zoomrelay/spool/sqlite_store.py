@@ -57,7 +57,8 @@ _REPAIRS_EVERY_SECONDS = 60.0
 """A disk that damages every new file must not be filled with files set aside."""
 
 OnSetAside = Callable[[int | None], None]
-"""A damaged file was replaced: how many pending events could not be recovered, None if nobody knows."""
+"""A damaged file was replaced: how many pending events could not be recovered, for the sink that lost most
+by it; None if nobody knows."""
 
 _T = TypeVar("_T")
 
