@@ -115,10 +115,10 @@ class Ledger:
                 path.crashed(last_received_ms, _NO_STAMP, age_seconds=None)
         elif known.held_ms is not None:
             path.crashed(known.held_ms, NO_STOP, age_seconds=_plus(away, left.at - known.held_ms))
-        elif written and known.from_ms is not None and (ended_ms := _ended_ms(written, known.from_ms)):
+        elif written and known.from_ms is not None and (until_ms := _ended_ms(written, known.from_ms)):
             # It was accepted, wrote the gap, and was killed before it stamped that.
             self._announce(written.source, announce.closed(written))
-            path.crashed(ended_ms, NO_STOP, age_seconds=None)
+            path.crashed(until_ms, NO_STOP, age_seconds=None)
         elif known.from_ms is not None:
             age = _plus(away, left.at - known.from_ms)
             path.begin(known.from_ms, known.cause, known.detail, age_seconds=age)

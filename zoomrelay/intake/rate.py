@@ -6,6 +6,8 @@ import math
 
 MEAN_SECONDS = 120.0
 """What came so long ago weighs e times less than what comes now."""
+_LEAST_SPAN = 0.9
+"""About a second: what came within less of it tells nothing."""
 
 
 class Rate:
@@ -27,5 +29,5 @@ class Rate:
 
     @property
     def per_second(self) -> float | None:
-        """None while nothing was noted."""
-        return self._events / self._span if self._span else None
+        """None while less than about a second was noted."""
+        return self._events / self._span if self._span >= _LEAST_SPAN else None

@@ -25,9 +25,12 @@ def read(
 ) -> list[Gap]:
     """Every entry, ended ones first, then those that last (`to_ms` is None): also where the relay was
     stopped, or killed and not started again. Raises `OSError`."""
+    # In this order: what ends between the two is there twice, and not missing.
     left, ended = stamp.read(directory), read_ended(directory)
     ended += not_among(left.unwritten, ended)
-    return corrected(ended + _still_open(left, clock or SystemClock(), boot_id()))
+    begun = {(gap.name, gap.cause, gap.from_ms + step) for gap in ended for step in (-1, 0, 1)}
+    lasting = _still_open(left, clock or SystemClock(), boot_id())
+    return corrected(ended + [gap for gap in lasting if (gap.name, gap.cause, gap.from_ms) not in begun])
 
 
 def not_among(unwritten: Sequence[Gap], ended: Sequence[Gap]) -> list[Gap]:

@@ -158,6 +158,18 @@ async def test_the_open_gap_is_listed_as_it_grows(house: House) -> None:
     assert house.path.open_gap() is None and house.gap().to_ms is not None
 
 
+async def test_a_gap_that_was_written_but_not_yet_stamped_is_listed_once(house: House) -> None:
+    await house.accept()
+    await house.listen(5)
+    await house.lose()
+    house.clock.sleep(1)
+    left = stamp.read(house.directory)
+    house.clock.sleep(1)
+    await house.accept()
+    stamp.write(house.directory, left)
+    assert house.gap().to_ms == house.now_ms
+
+
 async def test_paths_are_apart(house: House) -> None:
     house.start(PATH, ("main", "other"))
     house.ledger.path("main", "other").accepted(house.clock.wall())

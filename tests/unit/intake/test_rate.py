@@ -13,7 +13,10 @@ def test_nothing_is_known_before_the_first_note() -> None:
     rate = Rate()
     assert rate.per_second is None
     rate.note(7, 0.0)
+    rate.note(7, 0.5)
     assert rate.per_second is None
+    rate.note(7, 0.5)
+    assert rate.per_second == pytest.approx(14, rel=0.01)
 
 
 def test_in_the_beginning_it_is_the_plain_mean() -> None:
