@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Callable, Sequence
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.lab import Lab
 from tests.support.receiver import Receiver
+from tests.support.require import missing
 from zoomrelay.intake import ledger
-from zoomrelay.intake.gaps import Gap
+from zoomrelay.intake.gaps import Gap, read_ended
 
 OPENED, CLOSED = "zoomrelay.gap_opened", "zoomrelay.gap_closed"
 
@@ -144,6 +151,53 @@ async def test_a_twin_covers_what_the_other_missed(tmp_path: Path) -> None:
         assert metric(lab, "gap_seconds_total", source="main", cause="closed") > 0
         assert metric(lab, "gap_loss_seconds_total", source="main", cause="closed") == 0
         await lab.relay.stop()
+
+
+@contextmanager
+def small_disk(place: Path, size: str) -> Iterator[None]:
+    """A file system of its own, to be filled."""
+    place.mkdir()
+    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "x", place]).returncode:
+        missing("mounting a small file system needs root")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
+def fill(place: Path) -> Path:
+    """Leave no byte free."""
+    ballast = place / "ballast"
+    with ballast.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(65536))
+    with ballast.open("ab", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(512)):
+            pass
+    return ballast
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="tmpfs")
+async def test_a_full_disk_is_in_the_ledger_which_lies_on_it_too(tmp_path: Path) -> None:
+    more = sink(tmp_path, "watch", "gap_events = true")
+    with small_disk(tmp_path / "state", "8m"):
+        async with Lab(tmp_path, seed=16, more=more) as lab:
+            await lab.start()
+            await lab.zoom.burst(20)
+            ballast = fill(lab.state_dir)
+            await lab.zoom.burst(300)  # not so many that the socket is not read any more
+            lasting = await listed(lab, lambda gaps: any(gap.cause == "spool_unwritable" for gap in gaps))
+            assert [gap.to_ms for gap in lasting if gap.cause == "spool_unwritable"] == [None]
+            lab.zoom.end("close", 1001, "going away")  # a gap that the ledger's file cannot take
+            await listed(lab, lambda gaps: any(gap.cause == "closed" and gap.to_ms for gap in gaps))
+            ballast.unlink()
+            await listed(lab, lambda gaps: any(g.cause == "spool_unwritable" and g.to_ms for g in gaps))
+            await lab.finish()
+            assert {gap.cause for gap in read_ended(lab.state_dir)} == {"spool_unwritable", "closed"}
+            lab.judge()
+            told = gap_events(tmp_path / "watch.ndjson")
+            assert (OPENED, "spool_unwritable") in told and (CLOSED, "spool_unwritable") in told
+            await lab.relay.stop()
 
 
 async def test_a_damaged_spool_is_in_the_ledger(tmp_path: Path) -> None:
