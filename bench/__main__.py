@@ -18,6 +18,7 @@ KINDS = {
     "bare-file": "the same, writing a file, no promise",
     "memory": "zoomrelay, memory spool, file sink",
     "sqlite": "zoomrelay, sqlite spool, file sink",
+    "twins": "the same, two subscriptions (frames/s)",
 }
 
 

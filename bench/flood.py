@@ -1,9 +1,9 @@
 """A Zoom that floods: token endpoint and WebSocket on one loopback port, with frames built beforehand.
 
-A process of its own, `python -m bench.flood COUNT RATE`: prints its port, serves one connection, sends
-COUNT different events (frames of about 900 bytes; above 100,000 a multiple of that) and stays until its
-standard input ends. RATE 0 means as fast as the other side reads. It is kept as lean as can be, so that it
-is not what is measured.
+A process of its own, `python -m bench.flood COUNT RATE`: prints its port, serves connections, and sends
+each of them COUNT different events (frames of about 900 bytes; above 100,000 a multiple of that), and stays
+until its standard input ends. RATE 0 means as fast as the other side reads. It is kept as lean as can be, so
+that it is not what is measured.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from contextlib import suppress
 from random import Random
 
 from websockets.utils import accept_key
@@ -53,7 +54,8 @@ async def serve(count: int, rate: int) -> None:
             writer.write(f"HTTP/1.1 200 OK\r\ncontent-length: {len(TOKEN)}\r\n\r\n{TOKEN}".encode())
             await writer.drain()
         else:
-            await _websocket(head, reader, writer)
+            with suppress(ConnectionError):  # the other side has seen enough
+                await _websocket(head, reader, writer)
         writer.close()
 
     async def _websocket(head: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -11,16 +11,23 @@ import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from random import Random
 from typing import cast
 
 import aiohttp
 import httpx
 import uvloop
+from prometheus_client import CollectorRegistry
 
 from zoomrelay.clock import SystemClock
 from zoomrelay.config.models import HttpSinkConfig
+from zoomrelay.delivery.lane_worker import LaneWorker
+from zoomrelay.delivery.router import Route
 from zoomrelay.event import Event
 from zoomrelay.sinks import registry
+from zoomrelay.spool.base import SinkStart
+from zoomrelay.spool.memory import MemorySpool
+from zoomrelay.telemetry.metrics import Metrics
 
 CONCURRENCY = 16
 CONTENT = b'{"event":"meeting.started","event_ts":1700000000000,"payload":{"object":{"topic":"%s"}}}' % (
@@ -36,7 +43,8 @@ async def measure(seconds: float) -> dict[str, float]:
     """POSTs per second by name of the loop; each runs for `seconds`."""
     loops = {"zoomrelay": _sink, "aiohttp": _bare_aiohttp, "httpx": _bare_httpx}
     async with _receiver() as url:
-        return {name: await _rate(loop, url, seconds) for name, loop in loops.items()}
+        rates = {name: await _rate(loop, url, seconds) for name, loop in loops.items()}
+        return {"zoomrelay's worker": await _worker(url, seconds), **rates}
 
 
 async def _rate(loop: Loop, url: str, seconds: float) -> float:
@@ -60,10 +68,37 @@ async def _flood(post: Post, seconds: float) -> int:
     return sum(await asyncio.gather(*(lane() for _ in range(CONCURRENCY))))
 
 
+async def _worker(url: str, seconds: float) -> float:
+    """The same sink behind its worker: read from a spool, in lanes, settled."""
+    config = HttpSinkConfig(name="bench", url=url, concurrency=CONCURRENCY)
+    spool = MemorySpool(max_bytes=2**30, clock=SystemClock())
+    await spool.open([SinkStart(config.name)])
+    worker = LaneWorker(
+        registry.build(config, SystemClock()), Route(), spool, Random(1), Metrics(CollectorRegistry()),
+        ordering="key", give_up_after_seconds=3600,
+    )  # fmt: skip
+    task = asyncio.create_task(worker.run())
+    count = int(seconds * 8000)
+    keys = [f"meeting {number}" for number in range(500)]
+    began = asyncio.get_running_loop().time()
+    for _ in range(0, count, len(keys)):
+        await spool.append([_event(key) for key in keys])
+    while spool.stats().sinks[config.name].pending:  # noqa: ASYNC110 - nobody tells
+        await asyncio.sleep(0.005)
+    rate = spool.stats().sinks[config.name].delivered / (asyncio.get_running_loop().time() - began)
+    worker.stop()
+    await task
+    return rate
+
+
+def _event(key: str) -> Event:
+    return Event(os.urandom(16), "zoom", "ZhPGtK84QbapRWXzEBW7MA", "meeting.started", None, key, 0, CONTENT)
+
+
 @asynccontextmanager
 async def _sink(url: str) -> AsyncIterator[Post]:
     sink = registry.build(HttpSinkConfig(name="bench", url=url, concurrency=CONCURRENCY), SystemClock())
-    event = Event(os.urandom(16), "zoom", "ZhPGtK84QbapRWXzEBW7MA", "meeting.started", None, "", 0, CONTENT)
+    event = _event("")
     await sink.open()
     yield lambda: sink.send((event,), 1)
     await sink.close()

@@ -21,6 +21,7 @@ from zoomrelay.cli.run import run_loop
 from zoomrelay.config.load import load
 from zoomrelay.event import Event
 from zoomrelay.sinks.file import FileSink
+from zoomrelay.spool.base import SourceCounts
 from zoomrelay.spool.memory import MemorySpool
 from zoomrelay.spool.sqlite import SqliteSpool
 from zoomrelay.telemetry.logs import configure_logging
@@ -50,31 +51,36 @@ class Latencies:
 
 async def relay(port: int, count: int, *, spool: str) -> None:
     durable, filed = Latencies(), Latencies()
-    measure = Measure(count)
+    subscriptions = 2 if spool == "twins" else 1
+    spool = "sqlite" if spool == "twins" else spool
+    measure = Measure(count * subscriptions)
     _watch(SqliteSpool if spool == "sqlite" else MemorySpool, "append", durable, measure)
     _watch(FileSink, "send", filed)
     with tempfile.TemporaryDirectory() as directory:
         config = Path(directory, "zoomrelay.toml")
-        config.write_text(configuration(directory, port, spool))
+        config.write_text(configuration(directory, port, spool, subscriptions))
         loaded = load(config, environ={}).config
         configure_logging(loaded.log)
         running = Relay(loaded)
         task = asyncio.create_task(running.run())
         await running.started.wait()
-        growth = await _until_delivered(running, count)
+        growth = await _until_delivered(running, count, merged=count * (subscriptions - 1))
         measure.end(**durable.figures("durable"), **filed.figures("file"), resident_mb=growth)
         running.stop()
         await task
 
 
-async def _until_delivered(running: Relay, count: int) -> list[float]:
-    """Wait for the last event; the resident memory (MB) at each fifth of the way."""
+async def _until_delivered(running: Relay, count: int, *, merged: int) -> list[float]:
+    """Wait for the last event and copy; the resident memory (MB) at each fifth of the way."""
     samples: list[float] = []
-    while (delivered := running.spool.stats().sinks["out"].delivered) < count:
-        if delivered >= count * (len(samples) + 1) // 5:
+    while True:
+        stats = running.spool.stats()
+        delivered = stats.sinks["out"].delivered
+        if delivered >= count and stats.sources.get("main", SourceCounts()).merged >= merged:
+            return [*samples, resident_mb()]
+        if len(samples) < 5 and delivered >= count * (len(samples) + 1) // 5:
             samples.append(resident_mb())
         await asyncio.sleep(0.005)
-    return [*samples, resident_mb()]
 
 
 def resident_mb(process: str = "self") -> float:
@@ -98,9 +104,10 @@ def _watch(kind: type[Any], method: str, latencies: Latencies, measure: Measure 
     setattr(kind, method, watched)
 
 
-def configuration(directory: str, port: int, spool: str) -> str:
+def configuration(directory: str, port: int, spool: str, subscriptions: int = 1) -> str:
     """What the relay is given, as TOML."""
-    return _TOML.format(directory=directory, port=port, spool=spool)
+    ids = ", ".join(f'"BenchSubscription{number}"' for number in range(subscriptions))
+    return _TOML.format(directory=directory, port=port, spool=spool, ids=ids)
 
 
 _TOML = """
@@ -109,7 +116,7 @@ state_dir = "{directory}/state"
 account_id = "account"
 client_id = "client"
 client_secret = "secret-of-the-bench"
-subscriptions = ["BenchSubscription"]
+subscriptions = [{ids}]
 token_url = "http://127.0.0.1:{port}/oauth/token"
 ws_url = "ws://127.0.0.1:{port}/ws"
 [spool]

@@ -27,10 +27,11 @@ from zoomrelay.event import RELAY_SOURCE
 from zoomrelay.intake.admit import Intake
 from zoomrelay.intake.gaps import Trouble
 from zoomrelay.intake.ledger import Ledger
+from zoomrelay.intake.source import SourceIntake
 from zoomrelay.intake.troubles import Troubles
 from zoomrelay.session.runner import SessionRunner
 from zoomrelay.sinks import registry
-from zoomrelay.spool.base import SinkStart, SourceCounts, Spool
+from zoomrelay.spool.base import SinkStart, SourceCounts, Spool, SpoolStats
 from zoomrelay.spool.eviction import OnShed
 from zoomrelay.spool.memory import MemorySpool
 from zoomrelay.spool.sqlite import SqliteSpool
@@ -95,10 +96,11 @@ class Relay:
             self.metrics,
             self._intake.held_until_ms,
             troubles=self._troubles,
-            received=lambda source, subscription: self._intake.received[source, subscription],
+            received=lambda source, subscription: self._intakes[source].paths[subscription].received,
             announce=self._announce_gap,
         )
         self._workers: dict[str, Worker] = {}
+        self._intakes: dict[str, SourceIntake] = {}
         self._sessions: dict[str, list[SessionRunner]] = {}
         self._fill_rate = FillRate()
         self._stop = asyncio.Event()
@@ -148,6 +150,9 @@ class Relay:
         """From the far end: what takes events is there before what brings them."""
         for config in self.config.sinks.values():
             self._start_sink(supervisor, config)
+        self._intake.open()
+        for source in self.config.sources.values():
+            self._intakes[source.name] = self._build_intake(source)
         supervisor.start("intake", self._intake.run())
         self.ledger.open(_paths(self.config), self.spool.last_received())
         supervisor.start("ledger", self.ledger.run())
@@ -168,10 +173,11 @@ class Relay:
             source, endpoint, self.clock, self._random, self.metrics, protect=protect_rotating
         )
         supervisor.start(f"tokens.{source.name}", tokens.run())
-        consumer = self._intake.source(source.name)
+        consumer = self._intakes[source.name]
         runners = []
         for subscription in source.subscriptions:
-            listener = self.ledger.path(source.name, subscription_id(subscription))
+            ledger_path = self.ledger.path(source.name, subscription_id(subscription))
+            listener = consumer.paths[ledger_path.subscription].then(ledger_path)
             runner = SessionRunner(
                 source, subscription, tokens, consumer, listener, self.clock, self._random, self.metrics
             )
@@ -261,7 +267,11 @@ class Relay:
             for name in old.sinks.keys() & new.sinks.keys() - set(changed):
                 await self._reopen(name)
             self.config = old.model_copy(
-                update={"sinks": new.sinks, "drain_seconds": new.drain_seconds, "log": new.log}
+                update={
+                    "sinks": new.sinks,
+                    "drain_seconds": new.drain_seconds,
+                    "log": new.log.model_copy(update={"format": old.log.format}),
+                }
             )
             return _needs_restart(old, new)
 
@@ -278,6 +288,14 @@ class Relay:
         await self._supervisor.finish(_sink_name(name), self.config.drain_seconds)
 
     # --- parts --------------------------------------------------------------------------------------
+
+    def _build_intake(self, source: SourceConfig) -> SourceIntake:
+        subscriptions = [subscription_id(subscription) for subscription in source.subscriptions]
+        intake = SourceIntake(
+            self._intake, source.name, subscriptions, quiet_after_seconds=source.quiet_after_seconds
+        )
+        intake.begin_counting(self.spool.stats().sources.get(source.name, SourceCounts()))
+        return intake
 
     def _build_worker(self, config: SinkConfig) -> Worker:
         sink = registry.build(config, self.clock)
@@ -302,7 +320,8 @@ class Relay:
         """Put a gap event into the stream, if a sink is to get such."""
         wanted = any(sink.gap_events for sink in self.config.sinks.values())
         if wanted:
-            self._intake.source(source or RELAY_SOURCE).own(content)
+            intake = self._intakes.get(source) or SourceIntake(self._intake, source or RELAY_SOURCE, [])
+            intake.own(content)
         return wanted
 
     # --- status -------------------------------------------------------------------------------------
@@ -342,17 +361,26 @@ class Relay:
             now=self.clock.wall(),
             starting=not self.started.is_set(),
             stopping=self._stop.is_set(),
-            sources=[self._source_status(name, stats.sources.get(name)) for name in self._sessions],
+            sources=[self._source_status(name, stats) for name in self._sessions],
             sinks=sinks,
             spool=spool,
         )
 
-    def _source_status(self, name: str, counts: SourceCounts | None) -> SourceStatus:
-        paths = [self._path_status(name, runner) for runner in self._sessions[name]]
-        return SourceStatus(name=name, paths=paths, counts=counts or SourceCounts())
+    def _source_status(self, name: str, stats: SpoolStats) -> SourceStatus:
+        counts, intake = stats.sources.get(name, SourceCounts()), self._intakes[name]
+        return SourceStatus(
+            name=name,
+            paths=[self._path_status(name, runner, stats) for runner in self._sessions[name]],
+            counts=counts,
+            conservation_error=intake.conservation_error(counts),
+            merge_ratio=intake.twins.merge_ratio if intake.twins else None,
+            inversions=intake.inversions,
+        )
 
-    def _path_status(self, source: str, runner: SessionRunner) -> PathStatus:
+    def _path_status(self, source: str, runner: SessionRunner, stats: SpoolStats) -> PathStatus:
         gap = self.ledger.path(source, runner.subscription).open_gap()
+        counts = stats.paths.get((source, runner.subscription), SourceCounts())
+        watch = self._intakes[source].paths[runner.subscription]
         return PathStatus(
             subscription=runner.subscription,
             state=runner.state.value,
@@ -363,6 +391,12 @@ class Relay:
             attempt=runner.attempt,
             next_attempt_at=runner.next_attempt_at,
             gap_since=None if gap is None else gap.from_ms / 1000,
+            first=counts.appended,
+            merged=counts.merged,
+            missed=watch.missed,
+            deaf=watch.deaf,
+            quiet=watch.quiet,
+            trouble=watch.trouble,
         )
 
 
@@ -400,7 +434,8 @@ def _paths(config: Config) -> list[tuple[str, str]]:
 
 def _needs_restart(old: Config, new: Config) -> list[str]:
     names = ("state_dir", "sources", "spool", "admin")
-    return [name for name in names if getattr(old, name) != getattr(new, name)]
+    differ = [name for name in names if getattr(old, name) != getattr(new, name)]
+    return differ + (["log.format"] if old.log.format != new.log.format else [])
 
 
 def _sink_name(name: str) -> str:

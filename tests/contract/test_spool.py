@@ -534,6 +534,17 @@ async def test_unreadable_frames_are_kept_and_never_redriven(spools: Spools) -> 
     assert len(await spool.dead_letters()) == 2
 
 
+async def test_merged_copies_are_counted_by_path(spools: Spools) -> None:
+    spool = await spools.open("a")
+    await spool.append(events(2))
+    spool.count_merged({("main", "sub"): 2, ("main", "twin"): 3})
+    await spool.flush()
+    stats = spool.stats()
+    assert (stats.sources["main"].appended, stats.sources["main"].merged) == (2, 5)
+    assert stats.paths["main", "twin"].merged == 3
+    assert stats.sinks["a"].appended == 2
+
+
 async def test_dead_letters_have_a_bound_of_their_own(spools: Spools) -> None:
     spool = await spools.open("a")
     for at in range(1, 61):

@@ -26,7 +26,7 @@ from tests.unit.spool.spools import (
 )
 from zoomrelay.errors import SpoolError
 from zoomrelay.spool import sqlite_store
-from zoomrelay.spool.base import Quarantined, Settlement, SinkStart
+from zoomrelay.spool.base import Quarantined, Remembered, Settlement, SinkStart
 from zoomrelay.spool.sqlite_writer import Done, Job, run_job
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
@@ -274,3 +274,56 @@ async def test_what_is_settled_last_is_kept_by_close(spools: Spools) -> None:
     await spool.close()
     spool = await spools.open("a")
     assert numbers(await take(spool, "a", 1)) == [5]
+
+
+def remembered(generation: int, *numbers: int) -> Remembered:
+    return Remembered(generation, b"".join(number.to_bytes(16, "big") for number in numbers))
+
+
+async def test_identities_of_two_generations_are_there_again(spools: Spools) -> None:
+    spool = await spools.open("a")
+    for generation, number in ((1, 1), (1, 2), (2, 3), (3, 4)):
+        await spool.append([event(number)], remembered=remembered(generation, number))
+    await spool.append([], remembered=remembered(4, 5))  # nothing was held with it
+    await spool.close()
+    spool = await spools.open("a")
+    assert spool.take_remembered() == [remembered(2, 3), remembered(3, 4)]
+    assert spool.take_remembered() == []
+    await spool.append([event(6)], remembered=remembered(4, 6))
+    await spool.close()
+    spool = await spools.open("a")
+    assert spool.take_remembered() == [remembered(3, 4), remembered(4, 6)]
+
+
+async def test_what_was_not_held_is_not_remembered(spools: Spools, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = await spools.open("a")
+
+    def refuse(_connection: sqlite3.Connection, _job: Job) -> Done:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(sqlite_store, "run_job", refuse)
+        with pytest.raises(SpoolError):
+            await spool.append([event(1)], remembered=remembered(1, 1))
+    await spool.close()
+    spool = await spools.open("a")
+    assert spool.take_remembered() == [] and spool.stats().events == 0
+
+
+async def test_merged_counts_are_there_again(spools: Spools) -> None:
+    spool = await spools.open("a")
+    spool.count_merged({("main", "twin"): 3})
+    await spool.close()
+    spool = await spools.open("a")
+    assert spool.stats().paths["main", "twin"].merged == 3
+
+
+async def test_a_damaged_run_of_identities_is_left_out(spools: Spools, tmp_path: Path) -> None:
+    spool = await spools.open("a")
+    await spool.append([event(1)], remembered=remembered(1, 1))
+    await spool.append([event(2)], remembered=remembered(1, 2))
+    await spool.close()
+    with closing(sqlite3.connect(tmp_path / "spool.sqlite")) as file, file:
+        file.execute("UPDATE identities SET digests = zeroblob(16) WHERE number = 1")
+    spool = await spools.open("a")
+    assert spool.take_remembered() == [remembered(1, 2)]

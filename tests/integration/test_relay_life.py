@@ -229,10 +229,12 @@ async def test_what_needs_a_restart_says_so(tmp_path: Path) -> None:
     async with Lab(tmp_path, seed=10) as lab:
         await lab.start()
         lab.configure(spool="memory", drain_seconds=1)
+        file = lab.relay.config_file
+        file.write_text(file.read_text().replace('format = "json"', 'format = "console"'))
         lab.relay.send(signal.SIGHUP)
         await lab.relay.until(lambda: lab.relay.log("config.needs_restart"), "the warning")
         (warning,) = lab.relay.log("config.needs_restart")
-        assert warning["settings"] == ["spool"]
+        assert warning["settings"] == ["spool", "log.format"]
         await lab.finish()
         before = time.monotonic()
         await lab.relay.stop()

@@ -28,7 +28,7 @@ class StatusCollector(Collector):
         yield from _of_spool(status.spool)
 
 
-def _of_sources(sources: Iterable[SourceStatus]) -> Iterator[Metric]:
+def _of_sources(sources: list[SourceStatus]) -> Iterator[Metric]:
     events = CounterMetricFamily(
         "zoomrelay_source_events",
         "What became of the events of a source, since the spool was made.",
@@ -38,6 +38,54 @@ def _of_sources(sources: Iterable[SourceStatus]) -> Iterator[Metric]:
         for outcome in SOURCE_OUTCOMES:
             events.add_metric((source.name, outcome), getattr(source.counts, outcome))
     yield events
+    yield from _of_merging(sources)
+    for name, text in _PATH_COUNTERS.items():
+        counts = CounterMetricFamily("zoomrelay_path_" + name, text, labels=("source", "subscription"))
+        for source in sources:
+            for path in source.paths:
+                counts.add_metric((source.name, path.subscription), getattr(path, name.split("_")[0]))
+        yield counts
+    for name, text in _PATH_GAUGES.items():
+        flags = GaugeMetricFamily("zoomrelay_path_" + name, text, labels=("source", "subscription"))
+        for source in sources:
+            for path in source.paths:
+                flags.add_metric((source.name, path.subscription), float(getattr(path, name)))
+        yield flags
+
+
+_PATH_COUNTERS = {
+    "first_events": "Events that a subscription brought first, since the spool was made.",
+    "merged_events": "Copies that a subscription brought of events which came before.",
+    "missed_events": "Events that another subscription brought and this one did not, since the start.",
+}
+_PATH_GAUGES = {
+    "deaf": "1 while a subscription is accepted and misses what others bring.",
+    "quiet": "1 while a subscription is accepted and brought nothing for quiet_after_seconds.",
+}
+
+
+def _of_merging(sources: Iterable[SourceStatus]) -> Iterator[Metric]:
+    errors = GaugeMetricFamily(
+        "zoomrelay_source_conservation_error",
+        "Frames of a source that are not accounted for; must be 0.",
+        labels=("source",),
+    )
+    ratios = GaugeMetricFamily(
+        "zoomrelay_source_merge_ratio",
+        "Share of the latest events that every listening subscription brought.",
+        labels=("source",),
+    )
+    inversions = CounterMetricFamily(
+        "zoomrelay_source_inversions",
+        "Events that came after one of a later event_ts, where subscriptions are merged.",
+        labels=("source",),
+    )
+    for source in sources:
+        errors.add_metric((source.name,), source.conservation_error)
+        inversions.add_metric((source.name,), source.inversions)
+        if source.merge_ratio is not None:
+            ratios.add_metric((source.name,), source.merge_ratio)
+    yield from (errors, ratios, inversions)
 
 
 def _of_sinks(sinks: list[SinkStatus]) -> Iterator[Metric]:

@@ -24,6 +24,22 @@ class PathStatus(msgspec.Struct, frozen=True):
     next_attempt_at: float | None
     gap_since: float | None
     """Wall time since when nothing is listened to; None while accepted, and before the first acceptance."""
+    first: int = 0
+    """Events that it brought first, since the spool was made."""
+    merged: int = 0
+    """Copies that it brought of events which came before."""
+    missed: int = 0
+    """Events that another subscription brought and it did not, since the start of the process."""
+    deaf: bool = False
+    """It is accepted, and misses what others bring."""
+    quiet: bool = False
+    """It is accepted, and brought no event for `quiet_after_seconds`."""
+    trouble: str = ""
+    """`deaf` or `quiet` in words, with what would help."""
+
+    @property
+    def works(self) -> bool:
+        return self.accepted and not self.trouble
 
 
 class SourceStatus(msgspec.Struct, frozen=True):
@@ -32,10 +48,16 @@ class SourceStatus(msgspec.Struct, frozen=True):
     name: str
     paths: list[PathStatus]
     counts: SourceCounts
+    conservation_error: int = 0
+    """Frames received that are not accounted for; must be 0."""
+    merge_ratio: float | None = None
+    """Share of the latest events that every subscription brought; None while nothing was judged."""
+    inversions: int = 0
+    """Events that came after one of a later `event_ts`, where several subscriptions are merged."""
 
     @property
     def ready(self) -> bool:
-        return not self.paths or any(path.accepted for path in self.paths)
+        return not self.paths or any(path.works for path in self.paths)
 
 
 class SinkStatus(msgspec.Struct, frozen=True):
@@ -85,7 +107,7 @@ class Status(msgspec.Struct, frozen=True):
     @property
     def not_ready_because(self) -> list[str]:
         """In words, why the relay is not ready; empty if it is. Ready means: at least one subscription of
-        each source is accepted, and the spool can be written."""
+        each source is accepted and neither deaf nor quiet, and the spool can be written."""
         reasons = [_why_source(source) for source in self.sources if not source.ready]
         if not self.spool.writable:
             reasons.append(f"the spool cannot be written: {self.spool.trouble}")
@@ -121,6 +143,7 @@ def _source_readiness(source: SourceStatus) -> dict[str, Any]:
                 "state": path.state,
                 "last_error": path.last_error,
                 "cure": path.cure,
+                "trouble": path.trouble,
             }
             for path in source.paths
         },
@@ -128,6 +151,9 @@ def _source_readiness(source: SourceStatus) -> dict[str, Any]:
 
 
 def _why_source(source: SourceStatus) -> str:
+    troubled = [path for path in source.paths if path.accepted]
+    if troubled:
+        return f"source {source.name}: subscription {troubled[0].subscription} is {troubled[0].trouble}"
     path = source.paths[0]
     why = path.last_error or f"still {path.state}"
     cure = f" ({path.cure})" if path.cure else ""

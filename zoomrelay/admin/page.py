@@ -73,6 +73,8 @@ def _source(source: SourceStatus, now: float) -> Iterator[str]:
     parts = [f"<p><strong>{escape(source.name)}</strong></p>"]
     for path in source.paths:
         parts += _path(path, now)
+        if len(source.paths) > 1:
+            parts.append(_line("soft", words.path_counts(path)))
     if not source.paths:
         parts.append(_line("", "no subscription: tokens only"))
     yield _card([*parts, _line("soft", words.source_counts(source))])
@@ -80,7 +82,7 @@ def _source(source: SourceStatus, now: float) -> Iterator[str]:
 
 def _path(path: PathStatus, now: float) -> Iterator[str]:
     state = escape(words.path_state(path, now))
-    yield f'<p class="{_grade(path.accepted)}"><code>{escape(path.subscription)}</code> {state}</p>'
+    yield f'<p class="{_grade(path.works)}"><code>{escape(path.subscription)}</code> {state}</p>'
     if trouble := words.path_trouble(path, now):
         yield _line("", trouble)
 

@@ -52,9 +52,14 @@ def path_state(path: PathStatus, now: float) -> str:
 def path_trouble(path: PathStatus, now: float) -> str:
     """Why it does not listen, since when, and what would help; empty while it does."""
     if path.accepted:
-        return ""
+        return path.trouble
     gap = f"gap of {duration(now - path.gap_since)} so far" if path.gap_since is not None else ""
     return _printable("; ".join(part for part in (gap, path.last_error, path.cure) if part))
+
+
+def path_counts(path: PathStatus) -> str:
+    """What a subscription of several brought."""
+    return f"{_count(path.first, 'event')} first, {path.merged:,} merged, {path.missed:,} missed"
 
 
 def source_counts(source: SourceStatus) -> str:
@@ -62,6 +67,7 @@ def source_counts(source: SourceStatus) -> str:
     parts = [f"{_count(counts.appended, 'event')} held", f"{counts.merged:,} merged"]
     parts += [f"{counts.quarantined:,} unreadable"] if counts.quarantined else []
     parts += [f"{counts.unheld:,} not held"] if counts.unheld else []
+    parts += [f"unaccounted for {source.conservation_error:,}"]
     return ", ".join(parts)
 
 

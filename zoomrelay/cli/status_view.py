@@ -23,6 +23,8 @@ def _plain_rest(status: Status) -> Iterator[str]:
         yield f"source {source.name}: {words.source_counts(source)}"
         for path in source.paths:
             yield from _plain_path(path, status.now)
+            if len(source.paths) > 1:
+                yield f"    {words.path_counts(path)}"
     for sink in status.sinks:
         yield f"sink {sink.name} ({sink.type}): {words.sink_state(sink)}"
         yield "  " + _figures(sink)
@@ -64,7 +66,9 @@ def _source_table(status: Status) -> Table:
     table = _table("Source", "Subscription", "State", "Counts")
     for source in status.sources:
         for path in source.paths:
-            state = Text(words.path_state(path, status.now), _colour(path.accepted))
+            state = Text(words.path_state(path, status.now), _colour(path.works))
+            if len(source.paths) > 1:
+                state.append("\n" + words.path_counts(path), "default")
             if trouble := words.path_trouble(path, status.now):
                 state.append("\n" + trouble, "default")
             counts = words.source_counts(source) if path is source.paths[0] else ""

@@ -99,6 +99,8 @@ class SourceConfig(Settings):
     heartbeat_seconds: Annotated[Seconds, Field(ge=5, le=55)] = 25.0
     dead_after_seconds: Seconds = Field(default_factory=lambda data: 3.0 * data["heartbeat_seconds"])
     """Silence of every kind of frame after which a link is dead; 3 x `heartbeat_seconds` if not given."""
+    quiet_after_seconds: Annotated[float, Field(ge=0)] = 0.0
+    """Report a subscription that is accepted and brings no event for so long; 0 turns it off."""
     max_message_bytes: SizeBytes = 16 * 1024**2
     proxy: ProxyUrl = ""
     """Empty: HTTPS_PROXY and NO_PROXY decide."""

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Sequence
 from random import Random
-from typing import Protocol
 
 import structlog
 
@@ -16,9 +14,9 @@ from zoomrelay.errors import SpoolError
 from zoomrelay.event import Event
 from zoomrelay.intake.gaps import Trouble
 from zoomrelay.intake.gate import Batch, Gate
-from zoomrelay.intake.identity import Identifier, Unidentifiable
+from zoomrelay.intake.merge import Identities
 from zoomrelay.intake.troubles import Troubles
-from zoomrelay.spool.base import Quarantined, Spool
+from zoomrelay.spool.base import Quarantined, Remembered, Spool
 from zoomrelay.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
@@ -44,22 +42,20 @@ class Intake:
         troubles: Troubles | None = None,
     ) -> None:
         self.troubles = troubles or Troubles(clock)
-        self.received: Counter[tuple[str, str]] = Counter()
-        """Events by source and subscription, copies included."""
         self._spool = spool
-        self._clock = clock
+        self.clock = clock
+        self.metrics = metrics
+        self.identities = Identities(clock.elapsed())
+        """Of the events of sources with several subscriptions."""
         self._random = random
-        self._metrics = metrics
         self._gate = Gate(max_events, max_bytes)
         self._arrived = asyncio.Event()
         self._emptied = asyncio.Event()
         self._stopping = False
+        metrics.merge_identities.set_function(lambda: len(self.identities))
+        metrics.merge_window.set_function(lambda: self.identities.window_seconds(clock.elapsed()))
         metrics.intake_events.set_function(lambda: self._gate.events)
         metrics.intake_bytes.set_function(lambda: self._gate.bytes)
-
-    def source(self, name: str) -> SourceIntake:
-        """The door for one source's sessions."""
-        return SourceIntake(self, name)
 
     # --- receiving (every event comes through here) -------------------------------------------------
 
@@ -77,16 +73,41 @@ class Intake:
         self._gate.push(events)
         self._arrived.set()
 
+    def push_merging(self, events: Sequence[Event], path: tuple[str, str], path_bit: int) -> list[Event]:
+        """Let in those of which no copy came before, and count the others; returns the former."""
+        now = self.clock.elapsed()
+        self.identities.age(now)
+        is_first, is_first_timeless = self.identities.is_first, self.identities.is_first_timeless
+        firsts = [
+            event
+            for event in events
+            if (
+                is_first_timeless(event.digest, path_bit, now)
+                if event.event_ts is None
+                else is_first(event.digest, path_bit)
+            )
+        ]
+        self._gate.push(firsts)
+        self._gate.remember([event.digest for event in firsts if event.event_ts is not None])
+        if len(firsts) < len(events):
+            self._gate.push_merged(path, len(events) - len(firsts))
+        self._arrived.set()
+        return firsts
+
     def push_quarantined(self, frame: Quarantined) -> None:
         self._gate.push_quarantined(frame)
         self._arrived.set()
 
+    def waiting_of(self, source: str) -> tuple[int, int]:
+        """See `Gate.waiting_of`."""
+        return self._gate.waiting_of(source)
+
     def now_ms(self) -> int:
-        return int(self._clock.wall() * 1000)
+        return int(self.clock.wall() * 1000)
 
     async def room(self) -> None:
         """Return when there is room again; the time spent is counted."""
-        start = self._clock.elapsed()
+        start = self.clock.elapsed()
         self.troubles.begin(Trouble.PAUSED)
         try:
             while self._gate.full:
@@ -94,7 +115,7 @@ class Intake:
                 await self._emptied.wait()
         finally:
             self.troubles.end(Trouble.PAUSED)
-            self._metrics.intake_paused.inc(self._clock.elapsed() - start)
+            self.metrics.intake_paused.inc(self.clock.elapsed() - start)
 
     def held_until_ms(self, last_frame_ms: int) -> int:
         """Everything received up to this wall time is durable: the last frame's time, or that of the
@@ -113,6 +134,7 @@ class Intake:
             while batch := self._gate.take():
                 self._emptied.set()
                 await self._hold(batch)
+                self._spool.count_merged(batch.merged)
                 self._gate.done()
             if self._stopping:
                 return
@@ -122,22 +144,35 @@ class Intake:
         self._stopping = True
         self._arrived.set()
 
+    def open(self) -> None:
+        """Take back what the spool, which is open now, remembers of earlier processes."""
+        for known in self._spool.take_remembered():
+            digests = (known.digests[at : at + 16] for at in range(0, len(known.digests), 16))
+            self.identities.restore(known.generation, digests)
+
     async def _hold(self, batch: Batch) -> None:
-        start = self._clock.elapsed()
+        if not batch.events and not batch.quarantined:
+            return
+        start = self.clock.elapsed()
         attempt = 1
         while not await self._append(batch, attempt):
             await asyncio.sleep(full_jitter(attempt, base=0.5, cap=5, random=self._random))
             attempt += 1
         if attempt > 1:
             self.troubles.end(Trouble.SPOOL_UNWRITABLE)
-            log.info("intake.spool_available", unavailable_seconds=round(self._clock.elapsed() - start, 1))
+            log.info("intake.spool_available", unavailable_seconds=round(self.clock.elapsed() - start, 1))
         if batch.events:
             age_ms = self.now_ms() - batch.events[0].received_ms
-            self._metrics.received_to_durable.observe(max(0, age_ms) / 1000)
+            self.metrics.received_to_durable.observe(max(0, age_ms) / 1000)
+
+    def _remembered(self, batch: Batch) -> Remembered | None:
+        if not batch.remembered:
+            return None
+        return Remembered(self.identities.generation, b"".join(batch.remembered))
 
     async def _append(self, batch: Batch, attempt: int) -> bool:
         try:
-            await self._spool.append(batch.events, batch.quarantined)
+            await self._spool.append(batch.events, batch.quarantined, self._remembered(batch))
         except SpoolError as error:
             if attempt == 1:
                 self.troubles.begin(Trouble.SPOOL_UNWRITABLE, str(error))
@@ -145,51 +180,3 @@ class Intake:
                 log.error("intake.spool_unavailable", error=str(error), waiting=self.waiting, hint=hint)
             return False
         return True
-
-
-class _Frame(Protocol):
-    @property
-    def content(self) -> bytes: ...
-
-
-class SourceIntake:
-    """What a session of one source talks to: a `FrameConsumer`."""
-
-    def __init__(self, intake: Intake, source: str) -> None:
-        self._intake = intake
-        self._source = source
-        self._read = Identifier(source).read
-
-    @property
-    def full(self) -> bool:
-        return self._intake.full
-
-    async def room(self) -> None:
-        await self._intake.room()
-
-    def events(self, subscription: str, frames: Sequence[_Frame]) -> None:
-        """Admit events; what cannot be read is kept as a dead letter of the source."""
-        read, now_ms = self._read, self._intake.now_ms()
-        self._intake.received[self._source, subscription] += len(frames)
-        events = []
-        for frame in frames:
-            try:
-                events.append(read(frame.content, subscription, now_ms))
-            except Unidentifiable as error:
-                self.unreadable(subscription, frame.content, str(error))
-        self._intake.push(events)
-
-    def own(self, content: bytes) -> None:
-        """Admit an event of the relay's own making: it came on no subscription."""
-        self._intake.push([self._read(content, "", self._intake.now_ms())])
-
-    def refused(self, subscription: str, raw: bytes) -> None:
-        """Keep an event whose signature does not fit, as a dead letter."""
-        paths = [f"{self._source}/{subscription}"]
-        self._intake.troubles.add(Trouble.SIGNATURE_REFUSED, 1, source=self._source, paths=paths)
-        self.unreadable(subscription, raw, "signature")
-
-    def unreadable(self, subscription: str, raw: bytes, reason: str) -> None:
-        """Keep a frame in which no event could be read."""
-        frame = Quarantined(self._source, subscription, self._intake.now_ms(), raw, reason)
-        self._intake.push_quarantined(frame)

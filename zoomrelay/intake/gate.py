@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from zoomrelay.event import Event
@@ -11,16 +12,27 @@ from zoomrelay.spool.base import Quarantined
 class Batch:
     """What gathered since the last commit."""
 
-    __slots__ = ("events", "quarantined", "size")
+    __slots__ = ("events", "merged", "quarantined", "remembered", "size")
 
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.quarantined: list[Quarantined] = []
+        self.remembered: list[bytes] = []
+        """Identities to be committed with the events."""
+        self.merged: Counter[tuple[str, str]] = Counter()
+        """(source, subscription) -> copies of events in this batch, or in one before it."""
         self.size = 0
         """Bytes of content."""
 
     def __bool__(self) -> bool:
-        return bool(self.events or self.quarantined)
+        return bool(self.events or self.quarantined or self.merged)
+
+    def frames_of(self, source: str) -> int:
+        events = sum([event.source == source for event in self.events])
+        return events + sum([frame.source == source for frame in self.quarantined])
+
+    def merged_of(self, source: str) -> int:
+        return sum(count for path, count in self.merged.items() if path[0] == source)
 
     @property
     def oldest_ms(self) -> int | None:
@@ -57,6 +69,14 @@ class Gate:
         if len(gathering.events) >= self._max_events or gathering.size >= self._max_bytes:
             self.full = True
 
+    def push_merged(self, path: tuple[str, str], count: int) -> None:
+        """Copies came of events that were let in before: they count once those are durable."""
+        self._gathering.merged[path] += count
+
+    def remember(self, digests: Sequence[bytes]) -> None:
+        """Identities of events that were let in just now."""
+        self._gathering.remembered += digests
+
     def push_quarantined(self, frame: Quarantined) -> None:
         """Let an unreadable frame in."""
         self._gathering.quarantined.append(frame)
@@ -78,6 +98,13 @@ class Gate:
         taken, self._taken = self._taken, Batch()
         self.events -= len(taken.events) + len(taken.quarantined)
         self.bytes -= taken.size
+
+    def waiting_of(self, source: str) -> tuple[int, int]:
+        """(frames of a source that wait, copies included; how many of them are events or unreadable frames
+        on their way to the disk)."""
+        taken = self._taken.frames_of(source)
+        merged = self._taken.merged_of(source) + self._gathering.merged_of(source)
+        return taken + self._gathering.frames_of(source) + merged, taken
 
     def oldest_ms(self) -> int | None:
         """`received_ms` of the oldest that is not durable."""

@@ -25,7 +25,7 @@ from zoomrelay.intake import announce, stamp
 from zoomrelay.intake.gaps import GAPS, Gap, append, mend, read_ended
 from zoomrelay.intake.path_ledger import PathLedger
 from zoomrelay.intake.rate import Rate
-from zoomrelay.intake.record import NO_STOP, not_among, read
+from zoomrelay.intake.record import NO_STOP, not_among, read, still_begun
 from zoomrelay.intake.stamp import Stamp
 from zoomrelay.intake.troubles import Troubles, cut_short
 from zoomrelay.telemetry.metrics import Metrics
@@ -101,7 +101,7 @@ class Ledger:
         self._unwritten += not_among(left.unwritten, ended)
         for source, content in left.announcing:
             self._announce(source, content.encode())
-        for gap in left.troubles:
+        for gap in still_begun(left.troubles, [*ended, *self._unwritten]):
             self.ended(cut_short(gap))
 
     def _resume(

@@ -28,9 +28,13 @@ def read(
     # In this order: what ends between the two is there twice, and not missing.
     left, ended = stamp.read(directory), read_ended(directory)
     ended += not_among(left.unwritten, ended)
+    return corrected(ended + still_begun(_still_open(left, clock or SystemClock(), boot_id()), ended))
+
+
+def still_begun(lasting: Sequence[Gap], ended: Sequence[Gap]) -> list[Gap]:
+    """Those that are not among the ended ones: a gap is written before the stamp says that it has ended."""
     begun = {(gap.name, gap.cause, gap.from_ms + step) for gap in ended for step in (-1, 0, 1)}
-    lasting = _still_open(left, clock or SystemClock(), boot_id())
-    return corrected(ended + [gap for gap in lasting if (gap.name, gap.cause, gap.from_ms) not in begun])
+    return [gap for gap in lasting if (gap.name, gap.cause, gap.from_ms) not in begun]
 
 
 def not_among(unwritten: Sequence[Gap], ended: Sequence[Gap]) -> list[Gap]:

@@ -9,7 +9,7 @@ All methods are called on the event loop's thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -89,6 +89,16 @@ class Quarantined(msgspec.Struct, frozen=True, gc=False):
     received_ms: int
     raw: bytes
     reason: str
+
+
+class Remembered(msgspec.Struct, frozen=True):
+    """Identities to be committed together with their events, so that a copy which comes after a restart is
+    known (see `zoomrelay.intake.merge`)."""
+
+    generation: int
+    """Never falls. Of those that were given, the last two generations are kept."""
+    digests: bytes
+    """16 bytes each."""
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
@@ -179,6 +189,8 @@ class SpoolStats:
     """In words, why it is not writable."""
     sinks: dict[str, SinkCounts] = field(default_factory=dict)
     sources: dict[str, SourceCounts] = field(default_factory=dict)
+    paths: dict[tuple[str, str], SourceCounts] = field(default_factory=dict)
+    """The same by (source, subscription)."""
 
 
 class Spool(Protocol):
@@ -194,9 +206,24 @@ class Spool(Protocol):
         """The same on an open spool (reload). The caller has stopped reading for sinks that go."""
         ...
 
-    async def append(self, events: Sequence[Event], quarantined: Sequence[Quarantined] = ()) -> None:
+    async def append(
+        self,
+        events: Sequence[Event],
+        quarantined: Sequence[Quarantined] = (),
+        remembered: Remembered | None = None,
+    ) -> None:
         """Hold these, in order. On return they survive what the spool promises to survive, and readers
         may see them; not earlier. Raises `SpoolError`, then nothing of it is held."""
+        ...
+
+    def count_merged(self, merged: Mapping[tuple[str, str], int]) -> None:
+        """(source, subscription) -> copies of events that are held, to be counted. Durable like a
+        settlement."""
+        ...
+
+    def take_remembered(self) -> list[Remembered]:
+        """What an earlier process had remembered, oldest first; what does not survive a restart is not in
+        it. Handed out once."""
         ...
 
     async def read(self, sink: str, max_events: int, max_bytes: int) -> Sequence[Item]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from operator import attrgetter
@@ -13,7 +13,16 @@ import msgspec
 
 from zoomrelay.clock import Clock
 from zoomrelay.event import Event
-from zoomrelay.spool.base import Item, Outcome, Settlement, SinkCounts, SinkStart, SourceCounts, Token
+from zoomrelay.spool.base import (
+    Item,
+    Outcome,
+    Remembered,
+    Settlement,
+    SinkCounts,
+    SinkStart,
+    SourceCounts,
+    Token,
+)
 from zoomrelay.spool.eviction import Eviction, OnShed
 from zoomrelay.spool.marks import Changes, SinkMarks
 from zoomrelay.spool.recent import Recent
@@ -183,6 +192,13 @@ class MarkedSpool(ABC):
             self._source(path).appended += run.count
             self._last_received[path] = max(run.received_ms, self._last_received.get(path, 0))
 
+    def count_merged(self, merged: Mapping[tuple[str, str], int]) -> None:
+        for path, count in merged.items():
+            self._source(path).merged += count
+
+    def take_remembered(self) -> list[Remembered]:
+        return []
+
     def _source(self, path: tuple[str, str]) -> SourceCounts:
         return self._sources.setdefault(path, SourceCounts())
 
@@ -214,6 +230,9 @@ class MarkedSpool(ABC):
             total.quarantined += counts.quarantined
             total.unheld += counts.unheld
         return totals
+
+    def _path_counts(self) -> dict[tuple[str, str], SourceCounts]:
+        return {path: replace(counts) for path, counts in self._sources.items()}
 
     # --- storage ------------------------------------------------------------------------------------
 

@@ -6,7 +6,16 @@ from collections.abc import Sequence
 
 from zoomrelay.clock import Clock
 from zoomrelay.event import Event
-from zoomrelay.spool.base import DeadLetter, Item, Outcome, Quarantined, SinkStart, SpoolStats, Token
+from zoomrelay.spool.base import (
+    DeadLetter,
+    Item,
+    Outcome,
+    Quarantined,
+    Remembered,
+    SinkStart,
+    SpoolStats,
+    Token,
+)
 from zoomrelay.spool.eviction import SHED_AT_ONCE, OnShed
 from zoomrelay.spool.marked import MarkedSpool, tally
 from zoomrelay.spool.marks import Changes, SinkMarks
@@ -35,7 +44,13 @@ class MemorySpool(MarkedSpool):
     async def set_sinks(self, sinks: Sequence[SinkStart]) -> None:
         self._take_sinks(sinks)
 
-    async def append(self, events: Sequence[Event], quarantined: Sequence[Quarantined] = ()) -> None:
+    async def append(
+        self,
+        events: Sequence[Event],
+        quarantined: Sequence[Quarantined] = (),
+        remembered: Remembered | None = None,
+    ) -> None:
+        del remembered  # it would not survive a restart, nor do the events
         self._age_orphans()
         for event in events:
             self._last += 1
@@ -66,6 +81,7 @@ class MemorySpool(MarkedSpool):
             max_bytes=self._max_bytes,
             sinks=counts,
             sources=self._source_counts(),
+            paths=self._path_counts(),
         )
 
     # --- dead letters -------------------------------------------------------------------------------

@@ -19,7 +19,16 @@ import structlog
 from zoomrelay.clock import Clock
 from zoomrelay.errors import SpoolError
 from zoomrelay.event import Event
-from zoomrelay.spool.base import DeadLetter, Item, Outcome, Quarantined, SinkStart, SpoolStats, Token
+from zoomrelay.spool.base import (
+    DeadLetter,
+    Item,
+    Outcome,
+    Quarantined,
+    Remembered,
+    SinkStart,
+    SpoolStats,
+    Token,
+)
 from zoomrelay.spool.eviction import OnShed
 from zoomrelay.spool.marks import SinkMarks
 from zoomrelay.spool.recent import cut
@@ -98,6 +107,8 @@ class SqliteSpool(SqliteRoom):
         self._last_received.update(loaded.last_received)
         self._marks.update(loaded.marks)
         self._dead_letters = loaded.dead_letters
+        self._remembered = loaded.remembered
+        self._generation = max([known.generation for known in loaded.remembered], default=0)
         lost = {}
         for marks in loaded.marks.values():
             # Parked events may have been lost with a damaged file.
@@ -130,12 +141,19 @@ class SqliteSpool(SqliteRoom):
             log.warning("spool.close_failed", error=str(error))
         await self._database.close()
 
-    async def append(self, events: Sequence[Event], quarantined: Sequence[Quarantined] = ()) -> None:
+    async def append(
+        self,
+        events: Sequence[Event],
+        quarantined: Sequence[Quarantined] = (),
+        remembered: Remembered | None = None,
+    ) -> None:
         if self._closed:
             raise SpoolError("the spool is closed")
-        await self._apart(self._append(events, quarantined))
+        await self._apart(self._append(events, quarantined, remembered))
 
-    async def _append(self, events: Sequence[Event], quarantined: Sequence[Quarantined]) -> None:
+    async def _append(
+        self, events: Sequence[Event], quarantined: Sequence[Quarantined], remembered: Remembered | None
+    ) -> None:
         async with self._turn:
             try:
                 await self._make_room(sum([len(event.content) + self._EVENT_BYTES for event in events]))
@@ -143,9 +161,14 @@ class SqliteSpool(SqliteRoom):
                 await self._repair_in_turn(damage)
             items = [Item(token, event) for token, event in enumerate(events, self._last + 1)]
             try:
-                await self._commit(items, quarantined)
+                await self._commit(items, quarantined, remembered)
             except (OverflowError, UnicodeEncodeError):
-                await self._commit([Item(item.token, storable(item.event)) for item in items], quarantined)
+                items = [Item(item.token, storable(item.event)) for item in items]
+                await self._commit(items, quarantined, remembered)
+
+    def take_remembered(self) -> list[Remembered]:
+        taken, self._remembered = self._remembered, []
+        return taken
 
     # --- reading ------------------------------------------------------------------------------------
 
@@ -268,6 +291,7 @@ class SqliteSpool(SqliteRoom):
             trouble=self._trouble,
             sinks=counts,
             sources=self._source_counts(),
+            paths=self._path_counts(),
         )
 
     async def _ask(

@@ -12,6 +12,7 @@ Tables
     parked        copies of the events that wait in a lane of their own, so that segments can go
     lanes         when the head of each parked lane is due, and how often it was tried
     dead          dead letters, self-contained; `sink` is empty for an unreadable frame of a source
+    identities    of events whose copies are merged: runs of digests, of the last two generations
     meta          `last`: the newest number given to an event. Numbers are never used twice.
 
 The view `events` shows the stream one event per row, for people with a sqlite3 shell.
@@ -59,6 +60,8 @@ CREATE TABLE dead (
     died_ms INTEGER NOT NULL, reason TEXT NOT NULL, attempts INTEGER NOT NULL, status INTEGER,
     excerpt TEXT NOT NULL, content BLOB NOT NULL);
 CREATE INDEX dead_sizes ON dead (sink, size);
+CREATE TABLE identities (
+    number INTEGER PRIMARY KEY, generation INTEGER NOT NULL, crc INTEGER NOT NULL, digests BLOB NOT NULL);
 CREATE VIEW events AS
     SELECT s.first + json_extract(e.value, '$[0]') AS seq,
            'z1_' || json_extract(e.value, '$[2]') AS id,
@@ -190,7 +193,7 @@ def _create_tables(connection: sqlite3.Connection) -> None:
 def _check_head_and_tail(connection: sqlite3.Connection) -> None:
     """Read every small table's first row and the newest segment. A full check would take a second per
     100 MB; rows are checked by their CRC when they are read."""
-    for table in ("meta", "paths", "sinks", "lanes", "parked", "dead"):
+    for table in ("meta", "paths", "sinks", "lanes", "parked", "dead", "identities"):
         connection.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()  # noqa: S608 - names are ours
     connection.execute("SELECT * FROM segments ORDER BY first DESC LIMIT 1").fetchone()
     connection.execute("SELECT * FROM segments ORDER BY first LIMIT 1").fetchone()

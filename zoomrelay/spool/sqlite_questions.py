@@ -11,7 +11,7 @@ from itertools import islice
 from zlib import crc32
 
 from zoomrelay.event import Event
-from zoomrelay.spool.base import DeadLetter, Item, SourceCounts, Token
+from zoomrelay.spool.base import DeadLetter, Item, Remembered, SourceCounts, Token
 from zoomrelay.spool.lanes import Lane
 from zoomrelay.spool.marks import SinkMarks
 from zoomrelay.spool.segment import UNKNOWN_PATH, Paths, Segment, Stretch, checksum, decode
@@ -34,6 +34,7 @@ class Loaded:
     last_received: dict[tuple[str, str], int] = field(default_factory=dict)
     marks: dict[str, SinkMarks] = field(default_factory=dict)
     dead_letters: dict[str, int] = field(default_factory=dict)
+    remembered: list[Remembered] = field(default_factory=list)
 
 
 def load(connection: sqlite3.Connection, wall: float, elapsed: float) -> Loaded:
@@ -55,6 +56,11 @@ def load(connection: sqlite3.Connection, wall: float, elapsed: float) -> Loaded:
         if sink in loaded.marks:
             loaded.marks[sink].redriven.add(number, elapsed)
     loaded.dead_letters = dict(ask("SELECT sink, count(*) FROM dead GROUP BY sink").fetchall())
+    loaded.remembered = [
+        Remembered(generation, digests)
+        for generation, crc, digests in ask("SELECT generation, crc, digests FROM identities ORDER BY number")
+        if crc32(digests, generation) == crc
+    ]
     return loaded
 
 

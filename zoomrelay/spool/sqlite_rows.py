@@ -9,7 +9,7 @@ from zlib import crc32
 
 import msgspec
 
-from zoomrelay.spool.base import Death, Item, Quarantined, SinkCounts
+from zoomrelay.spool.base import Death, Item, Quarantined, Remembered, SinkCounts
 from zoomrelay.spool.lanes import Lane
 from zoomrelay.spool.marks import SinkMarks
 from zoomrelay.spool.ranges import Ranges
@@ -41,6 +41,9 @@ COUNT_PATH = (
     "UPDATE paths SET appended = appended + ?, quarantined = quarantined + ?,"
     " last_received_ms = max(last_received_ms, ?) WHERE id = ?"
 )
+COUNT_MERGED = "UPDATE paths SET merged = merged + ? WHERE id = ?"
+INSERT_IDENTITIES = "INSERT INTO identities (generation, crc, digests) VALUES (?, ?, ?)"
+FORGET_IDENTITIES = "DELETE FROM identities WHERE generation < ?"
 RESTORE_PATH = "INSERT OR REPLACE INTO paths VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 REWRITE_SEGMENT = (
     'UPDATE segments SET events = ?, size = ?, crc = ?, "index" = ?, content = ? WHERE first = ?'
@@ -111,6 +114,10 @@ def quarantined_row(frame: Quarantined) -> Row:
         "", len(frame.raw), 0, frame.source, frame.subscription, b"", "", None, "", at, at,
         plain_text(frame.reason), 0, None, "", frame.raw,
     )  # fmt: skip
+
+
+def identities_row(remembered: Remembered) -> Row:
+    return remembered.generation, crc32(remembered.digests, remembered.generation), remembered.digests
 
 
 def damaged_row(sink: str, item: Item, wall: float) -> Row:

@@ -20,7 +20,7 @@ from typing import Any
 
 from zoomrelay.spool.sqlite_file import PAGE_BYTES, connect, make_private, open_checked, sync_directory
 
-_SMALL_TABLES = ("meta", "paths", "sinks", "lanes")
+_SMALL_TABLES = ("meta", "paths", "sinks", "lanes", "identities")
 _LARGE_TABLES = {
     "segments": ("first", "segments_sizes"),
     "parked": ("rowid", "parked_order"),

@@ -7,7 +7,7 @@ failed is put back before the next one is built, and the file never shows a late
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ import structlog
 
 from zoomrelay.clock import Clock
 from zoomrelay.errors import SpoolError
-from zoomrelay.spool.base import Item, Quarantined, Token
+from zoomrelay.spool.base import Item, Quarantined, Remembered, Token
 from zoomrelay.spool.eviction import OnShed, dead_limit_bytes
 from zoomrelay.spool.marked import Arrived, MarkedSpool, tally
 from zoomrelay.spool.marks import Changes, SinkMarks
@@ -24,13 +24,16 @@ from zoomrelay.spool.sqlite_database import Database, SpoolDamaged
 from zoomrelay.spool.sqlite_outbox import Outbox, Statement
 from zoomrelay.spool.sqlite_questions import missing, stream_size
 from zoomrelay.spool.sqlite_rows import (
+    COUNT_MERGED,
     COUNT_PATH,
     DELETE_DEAD,
     DELETE_LANE,
     DELETE_LANES_OF_SINK,
     DELETE_PARKED,
     DELETE_PARKED_OF_SINK,
+    FORGET_IDENTITIES,
     INSERT_DEAD,
+    INSERT_IDENTITIES,
     INSERT_PARKED,
     INSERT_PATH,
     RESTORE_PATH,
@@ -40,6 +43,7 @@ from zoomrelay.spool.sqlite_rows import (
     UPSERT_SINK,
     dead_row,
     died_again_row,
+    identities_row,
     lane_row,
     parked_row,
     quarantined_row,
@@ -84,6 +88,8 @@ class SqliteStore(MarkedSpool):
         self._events = self._content_bytes = 0
         self._dropped_to: Token = 0
         self._dead_letters: Mapping[str, int] = {}
+        self._remembered: list[Remembered] = []
+        self._generation = 0
         self._flush_timer: asyncio.TimerHandle | None = None
         self._repaired_at = float("-inf")
         self._repairs = 0
@@ -132,7 +138,12 @@ class SqliteStore(MarkedSpool):
             self._flush_timer.cancel()
             self._flush_timer = None
 
-    async def _commit(self, items: Sequence[Item] = (), quarantined: Sequence[Quarantined] = ()) -> Done:
+    async def _commit(
+        self,
+        items: Sequence[Item] = (),
+        quarantined: Sequence[Quarantined] = (),
+        remembered: Remembered | None = None,
+    ) -> Done:
         """Write these and everything that waits, in one transaction; the turn is ours. Raises `SpoolError`,
         and then all of it but `items` and `quarantined` waits again."""
         self._stop_timer()
@@ -141,6 +152,8 @@ class SqliteStore(MarkedSpool):
         self._name_paths(arrived, quarantined)
         taken, self._outbox = self._outbox, Outbox()
         job = self._job(taken, items, quarantined, arrived)
+        if remembered is not None and items:
+            job.statements = [*job.statements, *self._remembering(remembered)]
         try:
             done = await self._write(job)
         except BaseException as error:
@@ -149,7 +162,22 @@ class SqliteStore(MarkedSpool):
             raise
         self._written(job, done)
         self._held(items, quarantined, arrived)
+        if remembered is not None:
+            self._generation = max(self._generation, remembered.generation)
         return done
+
+    def _remembering(self, remembered: Remembered) -> list[Statement]:
+        statements: list[Statement] = [(INSERT_IDENTITIES, identities_row(remembered))]
+        if remembered.generation > self._generation:
+            statements.append((FORGET_IDENTITIES, (remembered.generation - 1,)))
+        return statements
+
+    def count_merged(self, merged: Mapping[tuple[str, str], int]) -> None:
+        super().count_merged(merged)
+        self._name_paths(merged, ())
+        for path, count in merged.items():
+            self._outbox.add(COUNT_MERGED, count, self._path_ids[path])
+        self._flush_soon()
 
     def _job(
         self, taken: Outbox, items: Sequence[Item], quarantined: Sequence[Quarantined], arrived: Arrived
@@ -234,7 +262,7 @@ class SqliteStore(MarkedSpool):
         self._recent.add(items, size_bytes + len(items) * self._EVENT_BYTES)
         self._wake_readers()
 
-    def _name_paths(self, arrived: Arrived, quarantined: Sequence[Quarantined]) -> None:
+    def _name_paths(self, arrived: Iterable[tuple[str, str]], quarantined: Sequence[Quarantined]) -> None:
         paths = set(arrived)
         paths.update((frame.source, frame.subscription) for frame in quarantined)
         for path in paths - self._path_ids.keys():

@@ -78,6 +78,13 @@ class Metrics:
         self.intake_events = gauge("intake_events", "Events received and not yet durable.")
         self.intake_bytes = gauge("intake_bytes", "Bytes of events received and not yet durable.")
         self.intake_paused = counter("intake_paused_seconds", "Time for which reading was paused.")
+        self.merge_identities = gauge(
+            "merge_identities", "Identities remembered, of events of sources with several subscriptions."
+        )
+        self.merge_window = gauge(
+            "merge_window_seconds",
+            "How far back the identities reach: copies that come later are not merged.",
+        )
         self.received_to_durable = histogram(
             "received_to_durable_seconds", "From receipt of the oldest event of a commit to its durability."
         )

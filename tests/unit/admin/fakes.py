@@ -47,7 +47,8 @@ def lost_path(**changes: Any) -> PathStatus:
 
 
 def source(*paths: PathStatus, name: str = "main") -> SourceStatus:
-    return SourceStatus(name, list(paths or (path(),)), SourceCounts(appended=12, merged=1))
+    counts = SourceCounts(appended=12, merged=1)
+    return SourceStatus(name, list(paths or (path(),)), counts, merge_ratio=0.98)
 
 
 def sink(**changes: Any) -> SinkStatus:

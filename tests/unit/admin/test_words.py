@@ -109,14 +109,18 @@ def test_summaries_for_the_service_manager() -> None:
 
 
 def test_the_plain_status_holds_everything() -> None:
-    text = plain(status(sources=[source(path(), lost_path(subscription="Sub1"))]))
+    text = plain(
+        status(sources=[source(path(first=10, merged=1, missed=2), lost_path(subscription="Sub1", first=2))])
+    )
     assert text == (
         "zoomrelay 1.2.3, process 4711, running for 1 min\n"
         "Ready: every source is listened to and the spool can be written\n"
-        "source main: 12 events held, 1 merged\n"
+        "source main: 12 events held, 1 merged, unaccounted for 0\n"
         "  Sub0: listening for 58 s\n"
+        "    10 events first, 1 merged, 2 missed\n"
         "  Sub1: closed; attempt 4 in 30 s\n"
         "    gap of 30 s so far; no_token: the client secret is wrong; copy the secret from the app's page\n"
+        "    2 events first, 0 merged, 0 missed\n"
         "sink crm (http): ok\n"
         "  delivered 9, pending 2, dead 1, dead letters kept 1, unaccounted for 0\n"
         "spool (sqlite): 12 events, 11.7 KiB of 1 GiB used"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from zoomrelay.errors import SpoolError
 from zoomrelay.event import Event
-from zoomrelay.spool.base import Quarantined
+from zoomrelay.spool.base import Quarantined, Remembered
 from zoomrelay.spool.memory import MemorySpool
 
 WALL = 1_700_000_000.0
@@ -57,11 +57,19 @@ class FakeSpool(MemorySpool):
         self.held: list[Event] = []
         self.kept: list[Quarantined] = []
         self.commits: list[int] = []
+        self.remembered: list[Remembered] = []
 
-    async def append(self, events: Sequence[Event], quarantined: Sequence[Quarantined] = ()) -> None:
+    async def append(
+        self,
+        events: Sequence[Event],
+        quarantined: Sequence[Quarantined] = (),
+        remembered: Remembered | None = None,
+    ) -> None:
         await asyncio.sleep(self.seconds)
         if self.broken:
             raise SpoolError("disk I/O error")
+        await super().append(events, quarantined)
         self.commits.append(len(events) + len(quarantined))
         self.held += events
         self.kept += quarantined
+        self.remembered += [remembered] if remembered else []

@@ -11,7 +11,8 @@ from structlog.testing import capture_logs
 
 from tests.unit.intake.fakes import WALL, FakeSpool, LoopClock
 from zoomrelay.event import GAP_OPENED
-from zoomrelay.intake.admit import Intake, SourceIntake
+from zoomrelay.intake.admit import Intake
+from zoomrelay.intake.source import SourceIntake
 from zoomrelay.session.messages import NO_HEADER, EventFrame
 from zoomrelay.telemetry.metrics import Metrics
 
@@ -19,7 +20,7 @@ pytestmark = [pytest.mark.asyncio, pytest.mark.looptime(noop_cycles=1)]
 
 
 class House:
-    def __init__(self, *, max_events: int = 100, max_bytes: int = 10**9) -> None:
+    def __init__(self, *subscriptions: str, max_events: int = 100, max_bytes: int = 10**9) -> None:
         self.spool = FakeSpool()
         self.registry = CollectorRegistry()
         self.intake = Intake(
@@ -30,7 +31,7 @@ class House:
             max_events=max_events,
             max_bytes=max_bytes,
         )
-        self.door = self.intake.source("main")
+        self.door = SourceIntake(self.intake, "main", subscriptions or ("sub",))
 
     async def __aenter__(self) -> House:
         self.task = asyncio.create_task(self.intake.run())
@@ -68,7 +69,7 @@ async def test_what_gathers_is_one_commit() -> None:
 
 
 async def test_an_event_is_what_was_received() -> None:
-    async with House() as house:
+    async with House("other") as house:
         await asyncio.sleep(2.5)
         push(house.door, 7, subscription="other")
     (event,) = house.spool.held
@@ -101,7 +102,7 @@ async def test_readers_wait_while_it_is_full(bound: dict[str, int]) -> None:
         push(house.door, *range(10, 20))
         assert house.door.full
         before = asyncio.get_running_loop().time()
-        await asyncio.gather(house.door.room(), house.intake.source("second").room())
+        await asyncio.gather(house.door.room(), house.intake.room())
         assert 1.9 < asyncio.get_running_loop().time() - before < 2.1
         assert not house.door.full
         assert 3.9 < (house.metric("intake_paused_seconds_total") or 0) < 4.1
@@ -204,7 +205,7 @@ async def test_an_event_of_the_relays_own_came_on_no_subscription() -> None:
     first, own, second = house.spool.held
     assert (own.name, own.source, own.subscription, own.key) == (GAP_OPENED, "main", "", "main/sub")
     assert (first.event_ts, second.event_ts) == (1, 2)
-    assert house.intake.received == {("main", "sub"): 2}
+    assert house.door.paths["sub"].received == 2
 
 
 async def test_stop_holds_what_was_received() -> None:

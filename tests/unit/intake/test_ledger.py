@@ -832,6 +832,21 @@ async def test_a_kill_ends_a_trouble_at_the_last_stamp(house: House) -> None:
     assert [gap.cause for gap in house.gaps()] == ["shed", "crash"]
 
 
+async def test_a_trouble_that_was_written_but_not_yet_stamped_is_listed_once(house: House) -> None:
+    house.somebody_listens = False
+    await house.accept()
+    house.troubles.add(Trouble.SHED, 40, sink="crm")
+    await house.ledger.write()
+    left = stamp.read(house.directory)
+    house.ledger.settle_troubles(finish=True)
+    await house.ledger.write()
+    stamp.write(house.directory, left)
+    assert [gap.cause for gap in house.gaps()] == ["shed"]
+    house.start()
+    await house.ledger.write()
+    assert [gap.cause for gap in house.gaps()] == ["shed", "crash"]
+
+
 async def test_a_trouble_of_a_path_is_not_taken_for_its_gap(house: House) -> None:
     """Entries of a source must not end the gap that a kill left open."""
     await house.accept()

@@ -16,6 +16,7 @@ from tests.unit.admin.fakes import sink, status
 from zoomrelay.admin.collector import SINK_OUTCOMES, SOURCE_OUTCOMES, StatusCollector
 from zoomrelay.clock import SystemClock
 from zoomrelay.intake.admit import Intake
+from zoomrelay.intake.source import SourceIntake
 from zoomrelay.session.endings import Cause
 from zoomrelay.session.messages import NO_HEADER, EventFrame
 from zoomrelay.spool.base import SinkCounts, SinkStart
@@ -91,7 +92,7 @@ async def test_odd_names_of_events_make_no_series() -> None:
     spool = MemorySpool(max_bytes=64 * 1024**2, clock=SystemClock())
     await spool.open([SinkStart("crm")])
     intake = Intake(spool, SystemClock(), Random(0), metrics)
-    door = intake.source("main")
+    door = SourceIntake(intake, "main", ["Sub0"])
     running = asyncio.create_task(intake.run())
 
     async def admit(name: str) -> None:

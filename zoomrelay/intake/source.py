@@ -1,0 +1,238 @@
+"""What the sessions of one source talk to: identity, merging, and a watch over its paths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import structlog
+
+from zoomrelay.intake.admit import Intake
+from zoomrelay.intake.gaps import Trouble
+from zoomrelay.intake.identity import Identifier, Unidentifiable
+from zoomrelay.intake.twins import Twins
+from zoomrelay.spool.base import Quarantined, SourceCounts
+
+log = structlog.get_logger()
+
+DEAF_CURE = (
+    "save the subscription again in the app's event subscription page (and authorise the app anew), or"
+    " deactivate and activate the app; check that the subscription has the same events as its twins"
+)
+QUIET_CURE = (
+    "check that the subscription has events and the app is activated and authorised; saving the subscription"
+    " again is the known cure"
+)
+
+
+class Frame(Protocol):
+    """An event as it came."""
+
+    @property
+    def content(self) -> bytes: ...
+
+
+class PathListener(Protocol):
+    """See `zoomrelay.session.ports`."""
+
+    def accepted(self, wall: float) -> None: ...
+
+    def lost(self, cause: str, detail: str, *, clean: bool, heard_until: float) -> None: ...
+
+    def alive(self, heard_until: float) -> None: ...
+
+
+class SourceIntake:
+    """One source: a `FrameConsumer` for its sessions. Events of several subscriptions are merged; those of
+    a single one are not looked at for copies."""
+
+    def __init__(
+        self, intake: Intake, name: str, subscriptions: Sequence[str], *, quiet_after_seconds: float = 0.0
+    ) -> None:
+        """`subscriptions`: ids, in the order of the configuration."""
+        self.name = name
+        self.inversions = 0
+        """Events that came after one of a later `event_ts`."""
+        self.twins = Twins(intake.identities.paths) if len(subscriptions) > 1 else None
+        self.paths = {
+            subscription: PathWatch(self, subscription, 1 << at, quiet_after_seconds)
+            for at, subscription in enumerate(subscriptions)
+        }
+        self.clock = intake.clock
+        self._intake = intake
+        self._read = Identifier(name).read
+        self._received = 0
+        self._base: SourceCounts | None = None
+        self._newest_ts = 0
+
+    @property
+    def full(self) -> bool:
+        return self._intake.full
+
+    async def room(self) -> None:
+        await self._intake.room()
+
+    def events(self, subscription: str, frames: Sequence[Frame]) -> None:
+        """Admit events; what cannot be read is kept as a dead letter of the source."""
+        read, now_ms = self._read, self._intake.now_ms()
+        events = []
+        for frame in frames:
+            try:
+                events.append(read(frame.content, subscription, now_ms))
+            except Unidentifiable as error:
+                self.unreadable(subscription, frame.content, str(error))
+        self._received += len(events)
+        self.paths[subscription].brought(self.clock.elapsed(), len(events))
+        if self.twins is None:
+            self._intake.push(events)
+            return
+        now = self.clock.elapsed()
+        path = self.paths[subscription]
+        for event in self._intake.push_merging(events, (self.name, subscription), path.bit):
+            self.twins.first(event.digest, event.name, now)
+            self._note_order(event.event_ts or 0)
+
+    def _note_order(self, event_ts: int) -> None:
+        if event_ts >= self._newest_ts:
+            self._newest_ts = event_ts
+        elif event_ts:
+            self.inversions += 1
+
+    def own(self, content: bytes) -> None:
+        """Admit an event of the relay's own making about this source: it came on no subscription, and counts
+        as received all the same."""
+        self._received += 1
+        self._intake.push([self._read(content, "", self._intake.now_ms())])
+
+    def refused(self, subscription: str, raw: bytes) -> None:
+        """Keep an event whose signature does not fit, as a dead letter."""
+        paths = [f"{self.name}/{subscription}"]
+        self._intake.troubles.add(Trouble.SIGNATURE_REFUSED, 1, source=self.name, paths=paths)
+        self.unreadable(subscription, raw, "signature")
+
+    def unreadable(self, subscription: str, raw: bytes, reason: str) -> None:
+        """Keep a frame in which no event could be read."""
+        frame = Quarantined(self.name, subscription, self._intake.now_ms(), raw, reason)
+        self._received += 1
+        self._intake.push_quarantined(frame)
+
+    # --- conservation -------------------------------------------------------------------------------
+
+    def begin_counting(self, counts: SourceCounts) -> None:
+        """What the spool has counted until now, by earlier processes."""
+        self._base = counts
+
+    def conservation_error(self, counts: SourceCounts) -> int:
+        """Frames that were received and are neither counted by the spool nor on their way there; must be 0.
+        `counts` is what the spool has counted until now."""
+        assert self._base is not None
+        counted = _sum(counts) - _sum(self._base)
+        waiting, on_their_way = self._intake.waiting_of(self.name)
+        error = self._received - waiting - counted
+        # Between a commit and our hearing of it, its frames are counted and wait at the same time.
+        return 0 if error == -on_their_way else error
+
+    # --- the watch over its paths -------------------------------------------------------------------
+
+    def second(self) -> None:
+        """About every second while any path is accepted."""
+        if self.twins is None:
+            return
+        self.twins.judge(self.clock.elapsed())
+        if self.twins.begins_to_differ():
+            log.warning(
+                "source.subscriptions_differ",
+                source=self.name,
+                merge_ratio=round(self.twins.merge_ratio or 0.0, 3),
+                **{
+                    f"only_by_{path.subscription}": self.twins.only_by(path.bit)[:5]
+                    for path in self.paths.values()
+                },
+                hint="redundant subscriptions must carry the same events; compare their event types",
+            )
+
+
+class PathWatch:
+    """The `PathListener` between a session and the gap ledger: watches whether the path is deaf or quiet."""
+
+    def __init__(self, source: SourceIntake, subscription: str, bit: int, quiet_after_seconds: float) -> None:
+        self.subscription = subscription
+        self.bit = bit
+        self.deaf = False
+        """Its twins bring events, it does not."""
+        self.received = 0
+        """Events that it has brought, copies included."""
+        self.quiet = False
+        """No event for `quiet_after_seconds`."""
+        self._source = source
+        self._quiet_after_seconds = quiet_after_seconds
+        self._listening = False
+        self._last_event = 0.0
+        self._inner: PathListener | None = None
+
+    def then(self, inner: PathListener) -> PathWatch:
+        """Tell everything to this one, too."""
+        self._inner = inner
+        return self
+
+    def brought(self, now: float, events: int) -> None:
+        """So many events came."""
+        self.received += events
+        self._last_event = now
+
+    @property
+    def missed(self) -> int:
+        """Events that a twin brought and this path did not, since the start."""
+        return self._source.twins.missed[self.bit] if self._source.twins else 0
+
+    @property
+    def trouble(self) -> str:
+        """In words, why nothing is to be expected of it though it is accepted; empty if nothing is known."""
+        if self.deaf:
+            return f"deaf: other subscriptions bring events that this one does not ({DEAF_CURE})"
+        if self.quiet:
+            return f"quiet: no event for {self._quiet_after_seconds:g} s ({QUIET_CURE})"
+        return ""
+
+    # --- what the session tells ---------------------------------------------------------------------
+
+    def accepted(self, wall: float) -> None:
+        now = self._source.clock.elapsed()
+        self._listening, self._last_event = True, now
+        if self._source.twins is not None:
+            self._source.twins.accepted(self.bit, now)
+        if self._inner is not None:
+            self._inner.accepted(wall)
+
+    def lost(self, cause: str, detail: str, *, clean: bool, heard_until: float) -> None:
+        self._listening = self.deaf = self.quiet = False
+        if self._source.twins is not None:
+            self._source.twins.lost(self.bit)
+        if self._inner is not None:
+            self._inner.lost(cause, detail, clean=clean, heard_until=heard_until)
+
+    def alive(self, heard_until: float) -> None:
+        self._source.second()
+        self._watch()
+        if self._inner is not None:
+            self._inner.alive(heard_until)
+
+    def _watch(self) -> None:
+        twins = self._source.twins
+        deaf = twins is not None and twins.is_deaf(self.bit)
+        silent_seconds = self._source.clock.elapsed() - self._last_event
+        quiet = 0 < self._quiet_after_seconds <= silent_seconds
+        if deaf and not self.deaf:
+            self._say("session.deaf", cure=DEAF_CURE)
+        if quiet and not self.quiet:
+            self._say("session.quiet", silent_seconds=round(silent_seconds), cure=QUIET_CURE)
+        if (self.deaf or self.quiet) and not (deaf or quiet):
+            log.info("session.hears_again", source=self._source.name, subscription=self.subscription)
+        self.deaf, self.quiet = deaf, quiet
+
+    def _say(self, event: str, **fields: object) -> None:
+        log.warning(event, source=self._source.name, subscription=self.subscription, **fields)
+
+
+def _sum(counts: SourceCounts) -> int:
+    return counts.appended + counts.merged + counts.quarantined + counts.unheld
