@@ -97,6 +97,7 @@ class Relay:
             self._intake.held_until_ms,
             troubles=self._troubles,
             received=lambda source, subscription: self._intakes[source].paths[subscription].received,
+            covers=lambda source, subscription: self._intakes[source].paths[subscription].covers,
             announce=self._announce_gap,
         )
         self._workers: dict[str, Worker] = {}

@@ -54,15 +54,18 @@ class Ledger:
         *,
         troubles: Troubles | None = None,
         received: Callable[[str, str], int] = lambda _source, _subscription: 0,
+        covers: Callable[[str, str], bool] = lambda _source, _subscription: True,
         announce: Callable[[str, bytes], bool] = lambda _source, _content: False,
         boot_id: Callable[[], str] = stamp.boot_id,
     ) -> None:
         """`held_until_ms`: given until when everything was heard, until when it is durable. `received`: how
-        many events a path has brought. `announce`: make an event of this source and content; whether
+        many events a path has brought. `covers`: whether one that listens brings what its twins bring, as far
+        as is known. `announce`: make an event of this source and content; whether
         anybody wants it."""
         self.clock = clock
         self._held_until_ms = held_until_ms
         self._received = received
+        self._covers = covers
         self._send = announce
         self._troubles = troubles or Troubles(clock)
         self._troubles.listening = self._listening
@@ -135,8 +138,9 @@ class Ledger:
         return self._received(source, subscription)
 
     def twins(self, path: PathLedger) -> list[PathLedger]:
-        """The other paths of its source."""
-        return [twin for twin in self._paths.values() if twin.source == path.source and twin is not path]
+        """The other paths of its source, but for those that are known to bring less."""
+        others = [twin for twin in self._paths.values() if twin.source == path.source and twin is not path]
+        return [twin for twin in others if self._covers(twin.source, twin.subscription)]
 
     def opened(self, gap: Gap) -> None:
         """A gap was noticed: tell those who want to know."""
@@ -188,6 +192,8 @@ class Ledger:
             except TimeoutError:
                 pass
             self._wake.clear()
+            await self.write()
+        if self._wake.is_set():  # the stop came while something was being written
             await self.write()
 
     async def write(self) -> None:

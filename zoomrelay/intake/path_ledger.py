@@ -35,7 +35,7 @@ class Book(Protocol):
         ...
 
     def twins(self, path: PathLedger, /) -> Sequence[PathLedger]:
-        """The other paths of its source."""
+        """The other paths of its source, but for those that are known to bring less."""
         ...
 
     def opened(self, gap: Gap) -> None: ...
@@ -71,12 +71,12 @@ class PathLedger:
 
     def accepted(self, wall: float) -> None:
         self.listening = True
+        self._accepted_at = self._ledger.clock.elapsed()
         self.held_ms = int(wall * 1000)
         if self._open_from_ms is not None:
             self._ledger.ended(self._gap(self._open_from_ms, self.held_ms))
             self._open_from_ms = None
-            self._gap_ended_at = self._ledger.clock.elapsed()
-        self._accepted_at = self._ledger.clock.elapsed()
+            self._gap_ended_at = self._accepted_at
         self._noted = self._ledger.received(self.source, self.subscription), self._accepted_at, wall
         self._ledger.stamp_soon()
 

@@ -181,6 +181,12 @@ class PathWatch:
         self._last_event = now
 
     @property
+    def covers(self) -> bool:
+        """Whether it brings what its twins bring, as far as is known; asked while it is accepted."""
+        differ = self._source.twins is not None and self._source.twins.differ
+        return not (self.deaf or differ)
+
+    @property
     def missed(self) -> int:
         """Events that a twin brought and this path did not, since the start."""
         return self._source.twins.missed[self.bit] if self._source.twins else 0

@@ -42,6 +42,7 @@ class House:
         self.received: Counter[tuple[str, str]] = Counter()
         self.announced: list[tuple[str, dict[str, Any]]] = []
         self.somebody_listens = True
+        self.deaf: set[tuple[str, str]] = set()
         self.registry = CollectorRegistry()
         self.start()
 
@@ -55,6 +56,7 @@ class House:
             self._held_until_ms,
             troubles=self.troubles,
             received=lambda source, subscription: self.received[source, subscription],
+            covers=lambda *path: path not in self.deaf,
             announce=self._announce,
             boot_id=lambda: self.boot,
         )
@@ -707,6 +709,15 @@ async def test_a_twin_that_was_deaf_without_knowing_does_not(house: House) -> No
     assert [(gap.subscription, gap.covered_by) for gap in house.gaps()] == [("sub", ()), ("twin", ())]
 
 
+async def test_a_twin_that_is_known_to_be_deaf_does_not(house: House) -> None:
+    await both(house)
+    house.deaf.add(TWIN)
+    await house.lose()
+    house.clock.sleep(2)
+    await house.accept()
+    assert house.gap().covered_by == () and not house.gap().lossless
+
+
 async def test_no_twin_covers_a_crash(house: House) -> None:
     await both(house)
     house.clock.sleep(30)
@@ -861,6 +872,24 @@ async def test_a_trouble_of_a_path_is_not_taken_for_its_gap(house: House) -> Non
 
 
 # --- the service ------------------------------------------------------------------------------------
+
+
+@pytest.mark.looptime(noop_cycles=1)
+async def test_a_stop_during_a_write_is_followed_by_another(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slowly(call: Any, *arguments: object) -> None:
+        call(*arguments)
+        await asyncio.sleep(0.3)
+
+    monkeypatch.setattr(asyncio, "to_thread", slowly)
+    running = asyncio.create_task(house.ledger.run())
+    await asyncio.sleep(1.1)  # a stamp is being written
+    house.path.accepted(house.clock.wall())
+    house.path.lost("stopped", "", clean=True, heard_until=house.clock.wall())
+    house.ledger.stop()
+    await asyncio.wait_for(running, 5)
+    assert house.gap().cause == "stopped"
 
 
 @pytest.mark.looptime(noop_cycles=1)
