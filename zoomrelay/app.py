@@ -23,9 +23,12 @@ from zoomrelay.delivery.router import Route
 from zoomrelay.delivery.stream_worker import StreamWorker
 from zoomrelay.delivery.worker import Worker
 from zoomrelay.errors import SinkError
+from zoomrelay.event import RELAY_SOURCE
 from zoomrelay.intake.admit import Intake
+from zoomrelay.intake.gaps import Trouble
 from zoomrelay.intake.ledger import Ledger
 from zoomrelay.intake.source import SourceIntake
+from zoomrelay.intake.troubles import Troubles
 from zoomrelay.session.runner import SessionRunner
 from zoomrelay.session.twins import Twins
 from zoomrelay.sinks import registry
@@ -33,6 +36,7 @@ from zoomrelay.spool.base import SinkStart, SourceCounts, Spool, SpoolStats
 from zoomrelay.spool.eviction import OnShed
 from zoomrelay.spool.memory import MemorySpool
 from zoomrelay.spool.sqlite import SqliteSpool
+from zoomrelay.spool.sqlite_store import OnSetAside
 from zoomrelay.spool.statedir import StateDirectory
 from zoomrelay.supervisor import Supervisor
 from zoomrelay.telemetry.logs import protect_rotating
@@ -82,11 +86,21 @@ class Relay:
         self.state = StateDirectory(config.state_dir)
         self.started = asyncio.Event()
         """Set once spool and sinks are open and the first attempt to connect is under way."""
-        self.spool = build_spool(config, self.clock, self._note_shed)
+        self._troubles = Troubles(self.clock)
+        self.spool = build_spool(config, self.clock, self._note_shed, self._troubles.set_aside)
         self._random = random or Random()
         self._started_at = self.clock.wall()
-        self._intake = Intake(self.spool, self.clock, self._random, self.metrics)
-        self.ledger = Ledger(config.state_dir, self.clock, self.metrics, self._intake.held_until_ms)
+        self._intake = Intake(self.spool, self.clock, self._random, self.metrics, troubles=self._troubles)
+        self.ledger = Ledger(
+            config.state_dir,
+            self.clock,
+            self.metrics,
+            self._intake.held_until_ms,
+            troubles=self._troubles,
+            received=lambda source, subscription: self._intakes[source].paths[subscription].received,
+            covers=lambda source, subscription: self._intakes[source].paths[subscription].covers,
+            announce=self._announce_gap,
+        )
         self._workers: dict[str, Worker] = {}
         self._intakes: dict[str, SourceIntake] = {}
         self._sessions: dict[str, list[SessionRunner]] = {}
@@ -139,6 +153,8 @@ class Relay:
         for config in self.config.sinks.values():
             self._start_sink(supervisor, config)
         self._intake.open()
+        for source in self.config.sources.values():
+            self._intakes[source.name] = self._build_intake(source)
         supervisor.start("intake", self._intake.run())
         self.ledger.open(_paths(self.config), self.spool.last_received())
         supervisor.start("ledger", self.ledger.run())
@@ -159,14 +175,7 @@ class Relay:
             source, endpoint, self.clock, self._random, self.metrics, protect=protect_rotating
         )
         supervisor.start(f"tokens.{source.name}", tokens.run())
-        consumer = SourceIntake(
-            self._intake,
-            source.name,
-            [subscription_id(subscription) for subscription in source.subscriptions],
-            quiet_after_seconds=source.quiet_after_seconds,
-        )
-        consumer.begin_counting(self.spool.stats().sources.get(source.name, SourceCounts()))
-        self._intakes[source.name] = consumer
+        consumer = self._intakes[source.name]
         twins = Twins()
         runners = []
         for subscription in source.subscriptions:
@@ -235,6 +244,7 @@ class Relay:
             pass
         for name, runner in runners:
             await supervisor.cancel(_session_name(name, runner))
+        self.ledger.settle_troubles(finish=True)
         supervisor.may_end("intake")
         self._intake.stop()
         if not await supervisor.finish("intake", _CLOSE_SECONDS):
@@ -293,9 +303,17 @@ class Relay:
 
     # --- parts --------------------------------------------------------------------------------------
 
+    def _build_intake(self, source: SourceConfig) -> SourceIntake:
+        subscriptions = [subscription_id(subscription) for subscription in source.subscriptions]
+        intake = SourceIntake(
+            self._intake, source.name, subscriptions, quiet_after_seconds=source.quiet_after_seconds
+        )
+        intake.begin_counting(self.spool.stats().sources.get(source.name, SourceCounts()))
+        return intake
+
     def _build_worker(self, config: SinkConfig) -> Worker:
         sink = registry.build(config, self.clock)
-        route = Route(config.events, config.sources)
+        route = _route(config)
         if isinstance(config, HttpSinkConfig):
             return LaneWorker(
                 sink,
@@ -310,6 +328,15 @@ class Relay:
 
     def _note_shed(self, sink: str, count: int) -> None:
         log.error("spool.shed", sink=sink, events=count, hint="spool.max_bytes is reached and this sink lags")
+        self._troubles.add(Trouble.SHED, count, sink=sink)
+
+    def _announce_gap(self, source: str, content: bytes) -> bool:
+        """Put a gap event into the stream, if a sink is to get such."""
+        wanted = any(sink.gap_events for sink in self.config.sinks.values())
+        if wanted:
+            intake = self._intakes.get(source) or SourceIntake(self._intake, source or RELAY_SOURCE, [])
+            intake.own(content)
+        return wanted
 
     # --- status -------------------------------------------------------------------------------------
 
@@ -388,20 +415,28 @@ class Relay:
         )
 
 
-def build_spool(config: Config, clock: Clock, on_shed: OnShed = lambda _sink, _count: None) -> Spool:
+def build_spool(
+    config: Config,
+    clock: Clock,
+    on_shed: OnShed = lambda _sink, _count: None,
+    on_set_aside: OnSetAside = lambda _count: None,
+) -> Spool:
     """The spool of this configuration, not opened; the caller holds the state directory's lock."""
     limit = config.spool.max_bytes
     if config.spool.type == "memory":
         return MemorySpool(max_bytes=limit, clock=clock, on_shed=on_shed)
-    return SqliteSpool(config.state_dir, max_bytes=limit, clock=clock, on_shed=on_shed)
+    return SqliteSpool(
+        config.state_dir, max_bytes=limit, clock=clock, on_shed=on_shed, on_set_aside=on_set_aside
+    )
 
 
 def sink_starts(config: Config) -> list[SinkStart]:
     """The sinks of this configuration, as the spool must know them."""
-    return [
-        SinkStart(sink.name, sink.start, Route(sink.events, sink.sources).wants)
-        for sink in config.sinks.values()
-    ]
+    return [SinkStart(sink.name, sink.start, _route(sink).wants) for sink in config.sinks.values()]
+
+
+def _route(sink: SinkConfig) -> Route:
+    return Route(sink.events, sink.sources, gap_events=sink.gap_events)
 
 
 def _paths(config: Config) -> list[tuple[str, str]]:

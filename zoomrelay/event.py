@@ -8,6 +8,14 @@ ID_PREFIX = "z1_"
 """Version of the identity scheme (see `zoomrelay.intake.identity`); part of every id."""
 
 
+GAP_OPENED = "zoomrelay.gap_opened"
+GAP_CLOSED = "zoomrelay.gap_closed"
+GAP_EVENTS = frozenset({GAP_OPENED, GAP_CLOSED})
+"""Names of the events that the relay makes itself, for sinks with `gap_events`."""
+RELAY_SOURCE = "zoomrelay"
+"""Source of those that concern no source in particular."""
+
+
 class Event(msgspec.Struct, frozen=True, gc=False):
     """One Zoom event, with its bytes exactly as they came.
 

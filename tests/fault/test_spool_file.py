@@ -186,6 +186,7 @@ async def test_a_damaged_head_costs_nothing(
     spool = await spools.open("a", "b")
     (aside,) = asides(tmp_path)
     assert aside.read_bytes() == damaged
+    assert spools.set_aside == [0]
     assert len(await spool.dead_letters()) == 2
     assert spool.stats().sinks["a"].parked == 10
     assert await what_is_left(spool, "a") == [*range(101, 111), *range(113, 601)]
@@ -204,6 +205,8 @@ async def test_of_a_truncated_file_the_rest_is_recovered(
     assert len(asides(tmp_path)) == 1
     left = await what_is_left(spool, "b")
     assert at_least <= len(left) < 600
+    lost_of_a = 498 - len(await what_is_left(spool, "a"))
+    assert spools.set_aside == [max(600 - len(left), lost_of_a)]
     assert spool.stats().sinks["b"].dead == 600 - len(left)
     await works(spool)
 
@@ -271,6 +274,7 @@ async def test_a_file_that_is_no_database_is_set_aside(spools: Spools, tmp_path:
     spool = await spools.open("a", "b")
     (aside,) = asides(tmp_path)
     assert aside.read_bytes() == b"dear diary, " * 5000
+    assert spools.set_aside == [None]
     await works(spool)
 
 

@@ -152,7 +152,11 @@ class Demo:
 
     def _sum_up(self) -> None:
         journal = self._simulator.journal
-        gaps = [(gap.seconds, gap.cause) for gap in read_gaps(self._directory / "state") if gap.to_ms]
+        gaps = [
+            (gap.seconds, gap.cause)
+            for gap in read_gaps(self._directory / "state")
+            if gap.to_ms and gap.subscription
+        ]
         self._say("")
         for line in summary(journal.count, journal.unheard, self._delivered, gaps):
             self._say(line)

@@ -20,7 +20,7 @@ from zoomrelay.intake.gaps import Gap, iso
 
 ANY = 1
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-_COLUMNS = ("from", "to", "seconds", "cause", "source", "subscription", "detail")
+_COLUMNS = ("from", "to", "seconds", "cause", "source", "subscription", "missed", "detail")
 
 SinceOption = Annotated[
     str,
@@ -31,22 +31,29 @@ SinceOption = Annotated[
     ),
 ]
 JsonLines = Annotated[bool, typer.Option("--json", help="One JSON object per line, no summary.")]
-FailIfAny = Annotated[bool, typer.Option("--fail-if-any", help="Exit with 1 if there is any.")]
+Loss = Annotated[
+    bool, typer.Option("--loss", help="Leave out what a second subscription covered, and mere delays.")
+]
+FailIfAny = Annotated[bool, typer.Option("--fail-if-any", help="Exit with 1 if any is listed.")]
 
 
 def command(
     config: ConfigOption = None,
     since: SinceOption = "",
+    loss: Loss = False,
     as_json: JsonLines = False,
     fail_if_any: FailIfAny = False,
 ) -> None:
-    """List every interval in which a subscription was not listened to, with its cause.
+    """List every interval in which a subscription was not listened to, with its cause, and what else kept
+    events from their receivers.
 
-    One that lasts has no end yet. What Zoom sent in these intervals is lost: it stores nothing.
+    One that lasts has no end yet. What Zoom sends while no subscription is listened to is lost: it stores
+    nothing. "missed" is a count, an estimate (~) from the rate before, or why nothing is lost.
     """
     after_ms = _milliseconds(since, datetime.now(UTC)) if since else None
     gaps = _read(load_state_dir(config))
     gaps = [gap for gap in gaps if after_ms is None or gap.to_ms is None or gap.to_ms > after_ms]
+    gaps = [gap for gap in gaps if not (loss and gap.lossless)]
     gaps.sort(key=lambda gap: gap.from_ms)
     _print(gaps, as_json)
     raise typer.Exit(ANY if gaps and fail_if_any else 0)
@@ -105,8 +112,28 @@ def _print_table(gaps: Sequence[Gap]) -> None:
 
 def _row(gap: Gap) -> tuple[str, ...]:
     end = "lasts" if gap.to_ms is None else iso(gap.to_ms)
-    words = (iso(gap.from_ms), end, f"{gap.seconds:.1f}", gap.cause, gap.source, gap.subscription, gap.detail)
+    where = gap.subscription or (f"sink {gap.sink}" if gap.sink else "")
+    words = (
+        iso(gap.from_ms),
+        end,
+        f"{gap.seconds:.1f}",
+        gap.cause,
+        gap.source,
+        where,
+        _missed(gap),
+        gap.detail,
+    )
     return tuple(map(printable, words))
+
+
+def _missed(gap: Gap) -> str:
+    if gap.covered_by:
+        return "covered"
+    if gap.lossless:
+        return "nothing"
+    if gap.events is not None:
+        return f"{gap.events:,}"
+    return "unknown" if gap.estimated_events is None else f"~{gap.estimated_events:,.0f}"
 
 
 def summary(gaps: Sequence[Gap]) -> str:

@@ -142,6 +142,8 @@ class SinkBase(Settings):
     """Globs in order, the last match wins; empty means everything."""
     sources: tuple[str, ...] = ()
     """Names of sources; empty means all."""
+    gap_events: bool = False
+    """Whether it gets `zoomrelay.gap_opened` and `zoomrelay.gap_closed`; `events` does not apply to these."""
     format: EventFormat = "raw"
     start: Literal["now", "oldest"] = "now"
 

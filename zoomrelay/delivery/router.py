@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from zoomrelay.event import GAP_EVENTS, RELAY_SOURCE
+
 _MAX_REMEMBERED = 4096
 """Event names come from outside: the memory of answers is bounded."""
 
@@ -15,16 +17,23 @@ class Route:
     Globs are looked at in order and the last match wins; `!` makes one negative. A list starts from
     nothing, or from everything if its first glob is negative; an empty list takes everything. `*` stands
     for any run of characters, dots included, and `?` for one. No sources means all of them.
+
+    For the relay's own gap events the globs do not count: `gap_events` decides, and the sources; what
+    concerns the relay as a whole passes whatever the sources are.
     """
 
-    def __init__(self, events: Sequence[str] = (), sources: Sequence[str] = ()) -> None:
+    def __init__(
+        self, events: Sequence[str] = (), sources: Sequence[str] = (), *, gap_events: bool = False
+    ) -> None:
         self._start = not events or events[0].startswith("!")
         self._rules = [(not glob.startswith("!"), _compile(glob.removeprefix("!"))) for glob in events]
         self._sources = frozenset(sources)
+        self._gap_events = gap_events
         self._answers: dict[tuple[str, str], bool] = {}
 
     @property
     def takes_everything(self) -> bool:
+        """Every event of Zoom's; gap events are to be asked for."""
         return self._start and not self._rules and not self._sources
 
     def wants(self, name: str, source: str) -> bool:
@@ -38,6 +47,10 @@ class Route:
         return answer
 
     def _decide(self, name: str, source: str) -> bool:
+        if name in GAP_EVENTS:
+            return self._gap_events and (
+                not self._sources or source in self._sources or source == RELAY_SOURCE
+            )
         if self._sources and source not in self._sources:
             return False
         wanted = self._start

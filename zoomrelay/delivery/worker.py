@@ -18,7 +18,7 @@ from zoomrelay.delivery.health import Health
 from zoomrelay.delivery.obituaries import Obituaries
 from zoomrelay.delivery.router import Route
 from zoomrelay.errors import SinkError, SinkRejected, SpoolError
-from zoomrelay.event import Event
+from zoomrelay.event import GAP_EVENTS, Event
 from zoomrelay.sinks.base import Sink
 from zoomrelay.spool.base import Item, Settlement, Spool, Token
 from zoomrelay.telemetry.metrics import Metrics
@@ -100,7 +100,7 @@ class Worker(ABC):
 
     def _sort(self, items: Sequence[Item]) -> tuple[Sequence[Item], list[Token]]:
         """Those that the sink wants, and the tokens of those that it does not."""
-        if self._route.takes_everything:
+        if self._route.takes_everything and GAP_EVENTS.isdisjoint([item.event.name for item in items]):
             return items, []
         wanted: list[Item] = []
         filtered: list[Token] = []

@@ -12,8 +12,10 @@ from zoomrelay.backoff import full_jitter
 from zoomrelay.clock import Clock
 from zoomrelay.errors import SpoolError
 from zoomrelay.event import Event
+from zoomrelay.intake.gaps import Trouble
 from zoomrelay.intake.gate import Batch, Gate
 from zoomrelay.intake.merge import Identities
+from zoomrelay.intake.troubles import Troubles
 from zoomrelay.spool.base import Quarantined, Remembered, Spool
 from zoomrelay.telemetry.metrics import Metrics
 
@@ -37,7 +39,9 @@ class Intake:
         *,
         max_events: int = MAX_EVENTS,
         max_bytes: int = MAX_BYTES,
+        troubles: Troubles | None = None,
     ) -> None:
+        self.troubles = troubles or Troubles(clock)
         self._spool = spool
         self.clock = clock
         self.metrics = metrics
@@ -104,10 +108,14 @@ class Intake:
     async def room(self) -> None:
         """Return when there is room again; the time spent is counted."""
         start = self.clock.elapsed()
-        while self._gate.full:
-            self._emptied.clear()
-            await self._emptied.wait()
-        self.metrics.intake_paused.inc(self.clock.elapsed() - start)
+        self.troubles.begin(Trouble.PAUSED)
+        try:
+            while self._gate.full:
+                self._emptied.clear()
+                await self._emptied.wait()
+        finally:
+            self.troubles.end(Trouble.PAUSED)
+            self.metrics.intake_paused.inc(self.clock.elapsed() - start)
 
     def held_until_ms(self, last_frame_ms: int) -> int:
         """Everything received up to this wall time is durable: the last frame's time, or that of the
@@ -151,6 +159,7 @@ class Intake:
             await asyncio.sleep(full_jitter(attempt, base=0.5, cap=5, random=self._random))
             attempt += 1
         if attempt > 1:
+            self.troubles.end(Trouble.SPOOL_UNWRITABLE)
             log.info("intake.spool_available", unavailable_seconds=round(self.clock.elapsed() - start, 1))
         if batch.events:
             age_ms = self.now_ms() - batch.events[0].received_ms
@@ -166,6 +175,7 @@ class Intake:
             await self._spool.append(batch.events, batch.quarantined, self._remembered(batch))
         except SpoolError as error:
             if attempt == 1:
+                self.troubles.begin(Trouble.SPOOL_UNWRITABLE, str(error))
                 hint = "nothing is lost: reading pauses when the intake is full, and it is tried again"
                 log.error("intake.spool_unavailable", error=str(error), waiting=self.waiting, hint=hint)
             return False

@@ -1,11 +1,20 @@
-"""One gap, and the append-only file of those that have ended.
+"""One entry of the gap ledger, and the append-only file of those that have ended.
 
-`gaps.ndjson` in the state directory, one line per gap, in the order in which they ended:
+`gaps.ndjson` in the state directory, one line per entry, in the order in which they ended:
 
-    {"from": …, "to": …, "seconds": …, "cause": …, "detail": …, "source": …, "subscription": …}
+    {"from": …, "to": …, "seconds": …, "cause": …, "detail": …, "source": …, "subscription": …,
+     "paths": ["source/subscription", …], "covered": …
+     [, "covered_by": [subscription, …]] [, "estimated_events": …] [, "events": …] [, "sink": …]}
 
 Times are UTC to the millisecond. `seconds` was measured without the wall clock wherever that was possible:
 where somebody set the clock meanwhile it differs from `to` - `from`, which is then the longer of the two.
+
+An entry with a `subscription` is an interval without an accepted socket. One without is a `Trouble`; its
+`source` is empty where it concerns the relay as a whole. `paths` and what follows may be missing: lines of
+older versions have none of it.
+
+`covered_by` is what was known when the entry was written. A twin that had been deaf just then is found out
+later, and has an entry of its own: `cover.corrected` takes both together.
 """
 
 from __future__ import annotations
@@ -15,6 +24,7 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +33,26 @@ import msgspec
 GAPS = "gaps.ndjson"
 
 
-class Gap(msgspec.Struct, frozen=True):
-    """One interval in which a path was not listening. Times are milliseconds since the epoch."""
+class Trouble(StrEnum):
+    """Causes beside those of sockets, which are the session's words."""
+
+    PAUSED = "paused"
+    """Sockets were not read, for too much was not yet durable. Nothing is lost: Zoom's side is held back."""
+    SPOOL_UNWRITABLE = "spool_unwritable"
+    """The spool took nothing. Nothing is lost while the process lives: what comes waits."""
+    SPOOL_SET_ASIDE = "spool_set_aside"
+    """A damaged spool was replaced; `events`: pending ones that could not be recovered."""
+    SHED = "shed"
+    """`max_bytes` was reached; `events` were given up for `sink`."""
+    SIGNATURE_REFUSED = "signature_refused"
+    """`events` whose signature does not fit were kept as dead letters of the source."""
+
+
+LOSSLESS = frozenset({Trouble.PAUSED, Trouble.SPOOL_UNWRITABLE})
+
+
+class Gap(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One interval in which something was missed, or could have been. Milliseconds since the epoch."""
 
     source: str
     subscription: str
@@ -34,9 +62,35 @@ class Gap(msgspec.Struct, frozen=True):
     seconds: float
     cause: str
     detail: str = ""
+    sink: str = ""
+    paths: tuple[str, ...] = ()
+    """`source/subscription` of those that it concerns, where it has no `subscription`."""
+    events: int | None = None
+    """Counted; None where that is impossible."""
+    estimated_events: float | None = None
+    """How many Zoom would have sent on this path, going by the rate before; None where none was known."""
+    covered_by: tuple[str, ...] = ()
+    """Subscriptions of the same source that were listened to all the time."""
+
+    @property
+    def lossless(self) -> bool:
+        """Nothing is lost by it: a twin has everything, or whatever came was only delayed."""
+        return bool(self.covered_by) or self.cause in LOSSLESS
+
+    @property
+    def name(self) -> str:
+        """What it concerns, the same from the beginning of a gap to its end."""
+        parts = (self.source or "zoomrelay", self.subscription or self.cause, self.sink)
+        return "/".join(part for part in parts if part)
 
     def as_json(self) -> dict[str, Any]:
         """The line in the ledger, and what `zoomrelay gaps --json` prints."""
+        optional = {
+            "covered_by": list(self.covered_by) or None,
+            "estimated_events": self.estimated_events,
+            "events": self.events,
+            "sink": self.sink or None,
+        }
         return {
             "from": iso(self.from_ms),
             "to": None if self.to_ms is None else iso(self.to_ms),
@@ -45,6 +99,9 @@ class Gap(msgspec.Struct, frozen=True):
             "detail": self.detail,
             "source": self.source,
             "subscription": self.subscription,
+            "paths": list(self.paths) if not self.subscription else [f"{self.source}/{self.subscription}"],
+            "covered": bool(self.covered_by),
+            **{name: value for name, value in optional.items() if value is not None},
         }
 
 
@@ -78,7 +135,7 @@ def mend(file: Path) -> None:
 
 
 def read_ended(directory: Path) -> list[Gap]:
-    """Every gap that has ended. Lines that a crash cut short are left out."""
+    """Every entry that has ended. Lines that a crash cut short are left out."""
     try:
         lines = (directory / GAPS).read_bytes().splitlines()
     except FileNotFoundError:
@@ -86,14 +143,42 @@ def read_ended(directory: Path) -> list[Gap]:
     return [gap for line in lines if (gap := _parse(line))]
 
 
+class _Line(msgspec.Struct, rename={"from_": "from"}):
+    from_: str
+    to: str
+    seconds: float
+    cause: str
+    detail: str
+    source: str
+    subscription: str
+    paths: tuple[str, ...] = ()
+    covered_by: tuple[str, ...] = ()
+    estimated_events: float | None = None
+    events: int | None = None
+    sink: str = ""
+
+
+_decode = msgspec.json.Decoder(_Line).decode
+
+
 def _parse(line: bytes) -> Gap | None:
     try:
-        entry = json.loads(line)
+        entry = _decode(line)
         return Gap(
-            entry["source"], entry["subscription"], from_iso(entry["from"]), from_iso(entry["to"]),
-            float(entry["seconds"]), entry["cause"], entry["detail"],
-        )  # fmt: skip
-    except (ValueError, KeyError, TypeError):
+            entry.source,
+            entry.subscription,
+            from_iso(entry.from_),
+            from_iso(entry.to),
+            entry.seconds,
+            entry.cause,
+            entry.detail,
+            entry.sink,
+            () if entry.subscription else entry.paths,
+            entry.events,
+            entry.estimated_events,
+            entry.covered_by,
+        )
+    except (msgspec.MsgspecError, ValueError):
         return None
 
 

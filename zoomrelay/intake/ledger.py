@@ -1,4 +1,5 @@
-"""The gap ledger: every interval in which a subscription had no accepted socket, with its cause.
+"""The gap ledger: every interval in which a subscription had no accepted socket, with its cause; and what
+else kept events from where they were wanted (`troubles`).
 
 It is kept in two files of the state directory (`gaps`, `stamp`), independent of the spool, which they must
 outlive. A gap begins at the last moment until which everything was received and held, not where the trouble
@@ -17,12 +18,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import structlog
+from msgspec.structs import replace
 
-from zoomrelay.clock import Clock, SystemClock
-from zoomrelay.intake import stamp
+from zoomrelay.clock import Clock
+from zoomrelay.intake import announce, stamp
 from zoomrelay.intake.gaps import GAPS, Gap, append, mend, read_ended
-from zoomrelay.intake.path_ledger import CRASH, UNCLEAN_MARGIN_SECONDS, PathLedger
+from zoomrelay.intake.path_ledger import PathLedger
+from zoomrelay.intake.rate import Rate
+from zoomrelay.intake.record import NO_STOP, not_among, read, still_begun
 from zoomrelay.intake.stamp import Stamp
+from zoomrelay.intake.troubles import Troubles, cut_short
 from zoomrelay.telemetry.metrics import Metrics
 
 __all__ = ["Gap", "Ledger", "PathLedger", "append", "read"]
@@ -30,9 +35,10 @@ __all__ = ["Gap", "Ledger", "PathLedger", "append", "read"]
 log = structlog.get_logger()
 
 _STAMP_SECONDS = 1.0
-_STALE_SECONDS = 10.0
-"""A stamp older than this was left behind by a process that is gone."""
-_NO_STOP = "the process ended without a stop"
+_MAX_UNWRITTEN = 200
+_MAX_ANNOUNCING = 50
+"""Bounds of what is kept in the stamp, which is written every second. With more unwritten entries it is left
+as it is: then a crash is one long gap."""
 _NO_STAMP = "there is no record of what happened after the last event"
 
 
@@ -46,11 +52,24 @@ class Ledger:
         metrics: Metrics,
         held_until_ms: Callable[[int], int] = lambda last_frame_ms: last_frame_ms,
         *,
+        troubles: Troubles | None = None,
+        received: Callable[[str, str], int] = lambda _source, _subscription: 0,
+        covers: Callable[[str, str], bool] = lambda _source, _subscription: True,
+        announce: Callable[[str, bytes], bool] = lambda _source, _content: False,
         boot_id: Callable[[], str] = stamp.boot_id,
     ) -> None:
-        """`held_until_ms`: given until when everything was heard, until when it is durable."""
+        """`held_until_ms`: given until when everything was heard, until when it is durable. `received`: how
+        many events a path has brought. `covers`: whether one that listens brings what its twins bring, as far
+        as is known. `announce`: make an event of this source and content; whether
+        anybody wants it."""
         self.clock = clock
         self._held_until_ms = held_until_ms
+        self._received = received
+        self._covers = covers
+        self._send = announce
+        self._troubles = troubles or Troubles(clock)
+        self._troubles.listening = self._listening
+        self._announcing: list[tuple[int, str, bytes]] = []
         self._directory = directory
         self._metrics = metrics
         self._boot = boot_id()
@@ -65,16 +84,28 @@ class Ledger:
         `last_received` is what the spool knows, for a path without a stamp. It is not to be preferred to
         one: an event may be received long after it came, while others still wait in the socket."""
         left = stamp.read(self._directory)
-        written = {(gap.source, gap.subscription): gap for gap in read_ended(self._directory)}
+        ended = read_ended(self._directory)
+        self._inherit(left, ended)
+        written = {(gap.source, gap.subscription): gap for gap in [*ended, *self._unwritten]}
         for key in paths:
             self._paths[key] = path = PathLedger(self, *key)
+            path.rate = Rate(left.paths[_name(path)].rate if _name(path) in left.paths else None)
             self._resume(path, left, last_received.get(key), written.get(key))
+        self.settle_troubles()
         try:
             mend(self._directory / GAPS)
-            stamp.write(self._directory, self._stamp(), sync=True)
+            stamp.write(self._directory, replace(self._stamp(), unwritten=tuple(self._unwritten)), sync=True)
             _sync_directory(self._directory)
         except OSError as error:
             self._note_trouble(error)
+
+    def _inherit(self, left: Stamp, ended: Sequence[Gap]) -> None:
+        """Take over what the last process could not finish, apart from the gaps of its paths."""
+        self._unwritten += not_among(left.unwritten, ended)
+        for source, content in left.announcing:
+            self._announce(source, content.encode())
+        for gap in still_begun(left.troubles, [*ended, *self._unwritten]):
+            self.ended(cut_short(gap))
 
     def _resume(
         self, path: PathLedger, left: Stamp, last_received_ms: int | None, written: Gap | None
@@ -86,10 +117,11 @@ class Ledger:
             if last_received_ms is not None:
                 path.crashed(last_received_ms, _NO_STAMP, age_seconds=None)
         elif known.held_ms is not None:
-            path.crashed(known.held_ms, _NO_STOP, age_seconds=_plus(away, left.at - known.held_ms))
-        elif known.from_ms is not None and (ended_ms := _ended_ms(written, known.from_ms)):
+            path.crashed(known.held_ms, NO_STOP, age_seconds=_plus(away, left.at - known.held_ms))
+        elif written and known.from_ms is not None and (until_ms := _ended_ms(written, known.from_ms)):
             # It was accepted, wrote the gap, and was killed before it stamped that.
-            path.crashed(ended_ms, _NO_STOP, age_seconds=None)
+            self._announce(written.source, announce.closed(written))
+            path.crashed(until_ms, NO_STOP, age_seconds=None)
         elif known.from_ms is not None:
             age = _plus(away, left.at - known.from_ms)
             path.begin(known.from_ms, known.cause, known.detail, age_seconds=age)
@@ -101,12 +133,45 @@ class Ledger:
         """Given until when everything was heard, until when it is durable."""
         return self._held_until_ms(heard_ms)
 
+    def received(self, source: str, subscription: str) -> int:
+        """How many events this path has brought so far."""
+        return self._received(source, subscription)
+
+    def twins(self, path: PathLedger) -> list[PathLedger]:
+        """The other paths of its source, but for those that are known to bring less."""
+        others = [twin for twin in self._paths.values() if twin.source == path.source and twin is not path]
+        return [twin for twin in others if self._covers(twin.source, twin.subscription)]
+
+    def opened(self, gap: Gap) -> None:
+        """A gap was noticed: tell those who want to know."""
+        self._announce(gap.source, announce.opened(gap))
+
     def ended(self, gap: Gap) -> None:
-        """A gap has ended: count it, and write it soon."""
-        log.info("gap.ended", **{name: value for name, value in gap.as_json().items() if value != ""})
+        """A gap has ended: count it, tell it, and write it soon."""
+        log.info("gap.ended", **{name: value for name, value in gap.as_json().items() if value})
         self._metrics.gaps.labels(gap.source, gap.cause).inc()
         self._metrics.gap_seconds.labels(gap.source, gap.cause).inc(gap.seconds)
+        if not gap.lossless:
+            self._metrics.gap_loss_seconds.labels(gap.source, gap.cause).inc(gap.seconds)
         self._unwritten.append(gap)
+        self._announce(gap.source, announce.closed(gap))
+
+    def settle_troubles(self, *, finish: bool = False) -> None:
+        """Note the episodes that have begun or ended. `finish`: the relay stops; those that are over do not
+        wait for a return."""
+        opened, ended = self._troubles.take(finish=finish)
+        for gap in opened:
+            self.opened(gap)
+        for gap in ended:
+            self.ended(gap)
+
+    def _announce(self, source: str, content: bytes) -> None:
+        if self._send(source, content):
+            # Taken afterwards: not earlier than its time of receipt, by which it counts as held.
+            self._announcing.append((int(self.clock.wall() * 1000), source, content))
+
+    def _listening(self) -> list[str]:
+        return [_name(path) for path in self._paths.values() if path.listening]
 
     # --- the service --------------------------------------------------------------------------------
 
@@ -128,22 +193,43 @@ class Ledger:
                 pass
             self._wake.clear()
             await self.write()
+        if self._wake.is_set():  # the stop came while something was being written
+            await self.write()
 
     async def write(self) -> None:
-        """Write what there is. Trouble with the disk is logged once; nothing is forgotten meanwhile."""
+        """Write what there is. Trouble with the disk is logged once; nothing is forgotten meanwhile: what
+        the ledger does not take goes into the stamp, which needs no new space."""
+        self.settle_troubles(finish=self._stopping)
         # Taken together: a stamp must not say that a gap has ended which is not written yet.
         gaps, now = self._unwritten[:], self._stamp()
         try:
             if gaps:
                 await asyncio.to_thread(append, self._directory / GAPS, gaps)
                 del self._unwritten[: len(gaps)]
+        except OSError as error:
+            self._note_trouble(error)
+            await self._stamp_with(gaps, now)
+        else:
+            await self._write_stamp(now)
+
+    async def _stamp_with(self, unwritten: Sequence[Gap], now: Stamp) -> None:
+        if len(unwritten) <= _MAX_UNWRITTEN:
+            try:
+                await asyncio.to_thread(
+                    stamp.write, self._directory, replace(now, unwritten=tuple(unwritten))
+                )
+            except OSError:
+                pass  # the last stamp holds: a crash is a gap from then on
+
+    async def _write_stamp(self, now: Stamp) -> None:
+        try:
             await asyncio.to_thread(stamp.write, self._directory, now)
         except OSError as error:
             self._note_trouble(error)
-        else:
-            if self._in_trouble:
-                log.info("ledger.write_recovered", directory=str(self._directory))
-            self._in_trouble = False
+            return
+        if self._in_trouble:
+            log.info("ledger.write_recovered", directory=str(self._directory))
+        self._in_trouble = False
 
     def _note_trouble(self, error: OSError) -> None:
         if not self._in_trouble:
@@ -151,36 +237,24 @@ class Ledger:
         self._in_trouble = True
 
     def _stamp(self) -> Stamp:
-        paths = {_name(path): path.stamp() for path in self._paths.values()}
-        return Stamp(int(self.clock.wall() * 1000), self._boot, round(self.clock.elapsed(), 3), paths)
+        now_ms = int(self.clock.wall() * 1000)
+        held_ms = self._held_until_ms(now_ms)
+        self._announcing = [one for one in self._announcing if one[0] >= held_ms]
+        return Stamp(
+            now_ms,
+            self._boot,
+            round(self.clock.elapsed(), 3),
+            {_name(path): path.stamp() for path in self._paths.values()},
+            troubles=tuple(self._troubles.lasting()),
+            announcing=tuple(
+                (source, content.decode()) for _, source, content in self._announcing[:_MAX_ANNOUNCING]
+            ),
+        )
 
 
-def read(
-    directory: Path, clock: Clock | None = None, *, boot_id: Callable[[], str] = stamp.boot_id
-) -> list[Gap]:
-    """Every gap, ended ones first, then those that last (`to_ms` is None): also where the relay was
-    stopped, or killed and not started again. Raises `OSError`."""
-    return read_ended(directory) + _still_open(stamp.read(directory), clock or SystemClock(), boot_id())
-
-
-def _still_open(left: Stamp, clock: Clock, boot: str) -> list[Gap]:
-    age = left.age_seconds(clock, boot)
-    age = age if age is not None else clock.wall() - left.at / 1000
-    gaps = []
-    for name, known in left.paths.items():
-        source, _, subscription = name.partition("/")
-        from_ms, cause, detail = known.from_ms, known.cause, known.detail
-        if known.held_ms is not None and age > _STALE_SECONDS:
-            from_ms, cause, detail = known.held_ms - int(UNCLEAN_MARGIN_SECONDS * 1000), CRASH, _NO_STOP
-        if from_ms is not None:
-            seconds = round(max(0.0, (left.at - from_ms) / 1000 + max(0.0, age)), 3)
-            gaps.append(Gap(source, subscription, from_ms, None, seconds, cause, detail))
-    return gaps
-
-
-def _ended_ms(written: Gap | None, from_ms: int) -> int | None:
+def _ended_ms(written: Gap, from_ms: int) -> int | None:
     """When the gap that is said to be open has ended, if the last written one of its path is the same."""
-    if written is None or written.to_ms is None or not written.from_ms <= from_ms < written.to_ms:
+    if written.to_ms is None or not written.from_ms <= from_ms < written.to_ms:
         return None
     return written.to_ms
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
-import msgspec
+from msgspec.structs import replace
 
 from zoomrelay.clock import Clock
 from zoomrelay.intake.gaps import Gap
+from zoomrelay.intake.rate import Rate
 from zoomrelay.intake.stamp import PathStamp
 
 CLEAN_MARGIN_SECONDS = 0.25
@@ -28,6 +30,16 @@ class Book(Protocol):
         """Given until when everything was heard, until when it is durable."""
         ...
 
+    def received(self, source: str, subscription: str, /) -> int:
+        """How many events this path has brought so far."""
+        ...
+
+    def twins(self, path: PathLedger, /) -> Sequence[PathLedger]:
+        """The other paths of its source, but for those that are known to bring less."""
+        ...
+
+    def opened(self, gap: Gap) -> None: ...
+
     def ended(self, gap: Gap) -> None: ...
 
     def stamp_soon(self) -> None: ...
@@ -43,6 +55,11 @@ class PathLedger:
         self.listening = False
         self.held_ms = 0
         """While listening: everything until then is held."""
+        self.rate = Rate()
+        self._noted = (0, 0.0, 0.0)
+        """When the rate was noted last: events so far, elapsed time, wall time of what had been heard."""
+        self._accepted_at = 0.0
+        """`Clock.elapsed`."""
         self._gap_ended_at: float | None = None
         """`Clock.elapsed`; None if there was none before this acceptance."""
         self._open_from_ms: int | None = None
@@ -54,24 +71,37 @@ class PathLedger:
 
     def accepted(self, wall: float) -> None:
         self.listening = True
+        self._accepted_at = self._ledger.clock.elapsed()
         self.held_ms = int(wall * 1000)
         if self._open_from_ms is not None:
             self._ledger.ended(self._gap(self._open_from_ms, self.held_ms))
             self._open_from_ms = None
-            self._gap_ended_at = self._ledger.clock.elapsed()
+            self._gap_ended_at = self._accepted_at
+        self._noted = self._ledger.received(self.source, self.subscription), self._accepted_at, wall
         self._ledger.stamp_soon()
 
     def lost(self, cause: str, detail: str, *, clean: bool, heard_until: float) -> None:
+        self._note_rate(heard_until)
         wall = self._ledger.clock.wall()
         start = heard_until - (CLEAN_MARGIN_SECONDS if clean else UNCLEAN_MARGIN_SECONDS)
         age = wall - start
         if self._gap_ended_at is not None:  # until then that gap lasted
             age = min(age, self._ledger.clock.elapsed() - self._gap_ended_at)
         self.begin(int((wall - age) * 1000), cause, detail, age_seconds=max(0.0, age))
+        self._announce()
         self._ledger.stamp_soon()
 
     def alive(self, heard_until: float) -> None:
+        self._note_rate(heard_until)
         self.held_ms = self._ledger.held_until_ms(int(heard_until * 1000))
+
+    def _note_rate(self, heard_until: float) -> None:
+        """Silence counts when it is over: it may be the beginning of a gap."""
+        events, at, heard = self._noted
+        if heard_until != heard:
+            now, so_far = self._ledger.clock.elapsed(), self._ledger.received(self.source, self.subscription)
+            self.rate.note(so_far - events, now - at)
+            self._noted = so_far, now, heard_until
 
     # --- the open gap -------------------------------------------------------------------------------
 
@@ -81,34 +111,69 @@ class PathLedger:
         self._open_from_ms, self._cause, self._detail = from_ms, str(cause), detail[:_MAX_DETAIL]
         self._open_since = None if age_seconds is None else self._ledger.clock.elapsed() - age_seconds
 
+    def _announce(self) -> None:
+        if gap := self.open_gap():
+            self._ledger.opened(gap)
+
     def open_gap(self) -> Gap | None:
         """The gap that lasts, if there is one."""
         if self._open_from_ms is None:
             return None
         now_ms = int(self._ledger.clock.wall() * 1000)
-        return msgspec.structs.replace(self._gap(self._open_from_ms, now_ms), to_ms=None)
+        return replace(self._gap(self._open_from_ms, now_ms), to_ms=None)
 
     def _gap(self, from_ms: int, to_ms: int) -> Gap:
         seconds = max(0.0, (to_ms - from_ms) / 1000)
         if self._open_since is not None:
             seconds = round(self._ledger.clock.elapsed() - self._open_since, 3)
         from_ms = min(from_ms, to_ms - int(seconds * 1000))
-        return Gap(self.source, self.subscription, from_ms, to_ms, seconds, self._cause, self._detail)
+        rate = self.rate.per_second
+        return Gap(
+            self.source,
+            self.subscription,
+            from_ms,
+            to_ms,
+            seconds,
+            self._cause,
+            self._detail,
+            estimated_events=None if rate is None else round(rate * seconds, 1),
+            covered_by=self._covered_by(),
+        )
+
+    def _covered_by(self) -> tuple[str, ...]:
+        """The twins that were listening during the whole of the open gap, as far as is known now."""
+        since = self._open_since
+        if since is None:
+            return ()
+        return tuple(twin.subscription for twin in self._ledger.twins(self) if twin.listens_since(since))
+
+    def listens_since(self, moment: float) -> bool:
+        """`moment`: `Clock.elapsed`."""
+        return self.listening and self._accepted_at <= moment
 
     # --- across a restart ---------------------------------------------------------------------------
 
     def stamp(self) -> PathStamp:
         """What a crash from now on would leave behind."""
+        rate = self.rate.per_second
+        rate = None if rate is None else round(rate, 4)
         if self.listening:
-            return PathStamp(held_ms=self.held_ms)
+            return PathStamp(held_ms=self.held_ms, rate=rate)
         if self._open_from_ms is None:
-            return PathStamp()
+            return PathStamp(rate=rate)
         held_ms = self._ledger.held_until_ms(self._open_from_ms)
         if held_ms < self._open_from_ms:  # the last events before it are not durable yet
             held_ms -= int(UNCLEAN_MARGIN_SECONDS * 1000)
-        return PathStamp(from_ms=held_ms, cause=self._cause, detail=self._detail)
+        return PathStamp(
+            from_ms=held_ms,
+            cause=self._cause,
+            detail=self._detail,
+            rate=rate,
+            covered_by=self._covered_by(),
+        )
 
     def crashed(self, held_ms: int, detail: str, *, age_seconds: float | None) -> None:
         """The last process had everything until `held_ms`, which was `age_seconds` ago or more."""
         age = None if age_seconds is None else age_seconds + UNCLEAN_MARGIN_SECONDS
         self.begin(held_ms - int(UNCLEAN_MARGIN_SECONDS * 1000), CRASH, detail, age_seconds=age)
+        self._announce()

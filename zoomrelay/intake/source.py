@@ -8,6 +8,7 @@ from typing import Protocol
 import structlog
 
 from zoomrelay.intake.admit import Intake
+from zoomrelay.intake.gaps import Trouble
 from zoomrelay.intake.identity import Identifier, Unidentifiable
 from zoomrelay.intake.twins import Twins
 from zoomrelay.spool.base import Quarantined, SourceCounts
@@ -81,7 +82,7 @@ class SourceIntake:
             except Unidentifiable as error:
                 self.unreadable(subscription, frame.content, str(error))
         self._received += len(events)
-        self.paths[subscription].brought(self.clock.elapsed())
+        self.paths[subscription].brought(self.clock.elapsed(), len(events))
         if self.twins is None:
             self._intake.push(events)
             return
@@ -96,6 +97,18 @@ class SourceIntake:
             self._newest_ts = event_ts
         elif event_ts:
             self.inversions += 1
+
+    def own(self, content: bytes) -> None:
+        """Admit an event of the relay's own making about this source: it came on no subscription, and counts
+        as received all the same."""
+        self._received += 1
+        self._intake.push([self._read(content, "", self._intake.now_ms())])
+
+    def refused(self, subscription: str, raw: bytes) -> None:
+        """Keep an event whose signature does not fit, as a dead letter."""
+        paths = [f"{self.name}/{subscription}"]
+        self._intake.troubles.add(Trouble.SIGNATURE_REFUSED, 1, source=self.name, paths=paths)
+        self.unreadable(subscription, raw, "signature")
 
     def unreadable(self, subscription: str, raw: bytes, reason: str) -> None:
         """Keep a frame in which no event could be read."""
@@ -147,6 +160,8 @@ class PathWatch:
         self.bit = bit
         self.deaf = False
         """Its twins bring events, it does not."""
+        self.received = 0
+        """Events that it has brought, copies included."""
         self.quiet = False
         """No event for `quiet_after_seconds`."""
         self._source = source
@@ -160,9 +175,16 @@ class PathWatch:
         self._inner = inner
         return self
 
-    def brought(self, now: float) -> None:
-        """Events came."""
+    def brought(self, now: float, events: int) -> None:
+        """So many events came."""
+        self.received += events
         self._last_event = now
+
+    @property
+    def covers(self) -> bool:
+        """Whether it brings what its twins bring, as far as is known; asked while it is accepted."""
+        differ = self._source.twins is not None and self._source.twins.differ
+        return not (self.deaf or differ)
 
     @property
     def missed(self) -> int:

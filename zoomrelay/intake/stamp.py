@@ -4,8 +4,13 @@
 
     {"at": wall ms, "boot": id of this boot, "elapsed": seconds of this boot,
      "paths": {"source/subscription": {"held_ms": …}                          listening; all held until then
-                                    | {"from_ms": …, "cause": …, "detail": …} not listening
-                                    | {}}}                                    never accepted
+                                    | {"from_ms": …, "cause": …, "detail": …,
+                                       "covered_by": [subscription, …]}       not listening
+                                    | {}}                                     never accepted
+                                     each with "rate": events per second of the last minutes, if known
+     [, "troubles": [gap, …]]           episodes that last, beside the sockets
+     [, "unwritten": [gap, …]]          entries that the ledger's disk did not take yet
+     [, "announcing": [[source, content], …]]}   gap events on their way to the spool
 
 It is not synced: a kill loses nothing of it; a power cut may lose it, and then the spool's newest event says
 from when on nothing is known. `boot` and `elapsed` tell how long ago it was made, whatever the wall clock
@@ -22,6 +27,7 @@ from typing import Any
 import msgspec
 
 from zoomrelay.clock import Clock
+from zoomrelay.intake.gaps import Gap
 
 ALIVE = "alive.json"
 _BLOCK_BYTES = 512
@@ -34,15 +40,20 @@ class PathStamp(msgspec.Struct, frozen=True, omit_defaults=True):
     from_ms: int | None = None
     cause: str = ""
     detail: str = ""
+    rate: float | None = None
+    covered_by: tuple[str, ...] = ()
 
 
-class Stamp(msgspec.Struct, frozen=True):
+class Stamp(msgspec.Struct, frozen=True, omit_defaults=True):
     """One sign of life."""
 
     at: int = 0
     boot: str = ""
     elapsed: float = 0.0
     paths: dict[str, PathStamp] = {}
+    troubles: tuple[Gap, ...] = ()
+    unwritten: tuple[Gap, ...] = ()
+    announcing: tuple[tuple[str, str], ...] = ()
 
     def age_seconds(self, clock: Clock, boot: str) -> float | None:
         """How long ago it was made; None where only the wall clock could tell."""
@@ -51,17 +62,26 @@ class Stamp(msgspec.Struct, frozen=True):
 
 
 def write(directory: Path, stamp: Stamp, *, sync: bool = False) -> None:
-    """One small write over the last stamp. Raises `OSError`."""
+    """One small write over the last stamp. Raises `OSError`; where it needs more space than there is, the
+    last stamp is whole."""
     content = msgspec.json.encode(stamp)
     width = -(-len(content) // _BLOCK_BYTES) * _BLOCK_BYTES
     descriptor = os.open(directory / ALIVE, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
+        if width > os.fstat(descriptor).st_size:
+            _reserve(descriptor, width)
         os.pwrite(descriptor, content.ljust(width), 0)
         os.ftruncate(descriptor, width)
         if sync:
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _reserve(descriptor: int, width: int) -> None:
+    """Raises `OSError` where the disk has no room, before anything was written."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, width)
 
 
 def read(directory: Path) -> Stamp:

@@ -94,6 +94,11 @@ class Twins:
         thousand; None while none was judged."""
         return self._complete / self._judged if self._judged else None
 
+    @property
+    def differ(self) -> bool:
+        """They hardly ever bring the same, going by the last `begins_to_differ`."""
+        return self._differing
+
     def begins_to_differ(self) -> bool:
         """True once when it turns out that paths which do bring events hardly ever bring the same."""
         ratio = self.merge_ratio

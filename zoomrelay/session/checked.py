@@ -42,8 +42,11 @@ class CheckedConsumer:
             if result == "valid" or not self._enforce:
                 good.append(frame)
             else:
-                self._inner.unreadable(subscription, frame.content, "signature")
+                self._inner.refused(subscription, frame.content)
         self._inner.events(subscription, good)
+
+    def refused(self, subscription: str, raw: bytes) -> None:
+        self._inner.refused(subscription, raw)
 
     def unreadable(self, subscription: str, raw: bytes, reason: str) -> None:
         self._inner.unreadable(subscription, raw, reason)

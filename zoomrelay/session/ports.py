@@ -38,6 +38,10 @@ class FrameConsumer(Protocol):
         """A frame in which no event could be read."""
         ...
 
+    def refused(self, subscription: str, raw: bytes) -> None:
+        """An event whose signature does not fit, where it must."""
+        ...
+
     @property
     def full(self) -> bool:
         """Nothing more should be handed over before `room` returned."""

@@ -41,11 +41,13 @@ from zoomrelay.spool.sqlite_questions import (
     dead_letters,
     dead_sinks,
     load,
+    missing,
     parked_items,
     stretches,
 )
 from zoomrelay.spool.sqlite_room import SqliteRoom
 from zoomrelay.spool.sqlite_rows import DELETE_DEAD, INSERT_DEAD, REDRIVE_DEAD, damaged_row, unreadable_row
+from zoomrelay.spool.sqlite_store import OnSetAside
 
 log = structlog.get_logger()
 
@@ -59,9 +61,17 @@ class SqliteSpool(SqliteRoom):
     """`path` is the directory; the file in it is `spool.sqlite`. `on_shed(sink, count)` is told of losses."""
 
     def __init__(
-        self, path: Path, *, max_bytes: int, clock: Clock, on_shed: OnShed = lambda _sink, _count: None
+        self,
+        path: Path,
+        *,
+        max_bytes: int,
+        clock: Clock,
+        on_shed: OnShed = lambda _sink, _count: None,
+        on_set_aside: OnSetAside = lambda _count: None,
     ) -> None:
-        super().__init__(path / FILE_NAME, max_bytes=max_bytes, clock=clock, on_shed=on_shed)
+        super().__init__(
+            path / FILE_NAME, max_bytes=max_bytes, clock=clock, on_shed=on_shed, on_set_aside=on_set_aside
+        )
         self._ahead: dict[str, tuple[Token, list[Item]]] = {}
 
     # --- life ---------------------------------------------------------------------------------------
@@ -74,14 +84,21 @@ class SqliteSpool(SqliteRoom):
             damaged = True
             await self._database.repair()
             loaded = await self._load()
-        self._take(loaded)
+        parked_lost = self._take(loaded)
+        if damaged:
+            lost = [
+                await self._database.ask(missing, self._marks[sink].low, self._last) + parked
+                for sink, parked in parked_lost.items()
+            ]
+            self._on_set_aside(max(lost, default=None))
         # After a loss, a sink without marks may be one whose marks were lost.
         await self.set_sinks([replace(sink, start="oldest") for sink in sinks] if damaged else sinks)
 
     async def _load(self) -> Loaded:
         return await self._database.write(load, self._clock.wall(), self._clock.elapsed())
 
-    def _take(self, loaded: Loaded) -> None:
+    def _take(self, loaded: Loaded) -> dict[str, int]:
+        """Begin with this; how many parked events of each sink are gone."""
         self._last, self._dropped_to = loaded.last, loaded.oldest
         self._events, self._content_bytes = loaded.events, loaded.content_bytes
         self._path_ids.update(loaded.path_ids)
@@ -92,11 +109,14 @@ class SqliteSpool(SqliteRoom):
         self._dead_letters = loaded.dead_letters
         self._remembered = loaded.remembered
         self._generation = max([known.generation for known in loaded.remembered], default=0)
+        lost = {}
         for marks in loaded.marks.values():
             # Parked events may have been lost with a damaged file.
-            missing = 0 if marks.given_up else marks.end_missing(self._last)
-            if missing:
-                log.error("spool.lost_events", sink=marks.name, count=missing)
+            gone = 0 if marks.given_up else marks.end_missing(self._last)
+            lost[marks.name] = gone
+            if gone:
+                log.error("spool.lost_events", sink=marks.name, count=gone)
+        return lost
 
     async def set_sinks(self, sinks: Sequence[SinkStart]) -> None:
         self._take_sinks(sinks)

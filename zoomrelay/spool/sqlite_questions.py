@@ -72,6 +72,16 @@ def stream_size(connection: sqlite3.Connection) -> tuple[int, int]:
     return events, content_bytes
 
 
+def missing(connection: sqlite3.Connection, after: int, last: int) -> int:
+    """How many of the numbers after `after` up to `last` are in no segment."""
+    (present,) = connection.execute(
+        "SELECT coalesce(sum(min(last, ?2) - max(first, ?1 + 1) + 1), 0) FROM segments"
+        " WHERE last > ?1 AND first <= ?2",
+        (after, last),
+    ).fetchone()
+    return int(last - after - present)
+
+
 def _load_sinks(connection: sqlite3.Connection, loaded: Loaded) -> None:
     """A sink whose row is damaged begins with the oldest event again."""
     rows = connection.execute("SELECT name, state, crc FROM sinks").fetchall()

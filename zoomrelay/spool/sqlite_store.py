@@ -7,7 +7,7 @@ failed is put back before the next one is built, and the file never shows a late
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,7 +22,7 @@ from zoomrelay.spool.marks import Changes, SinkMarks
 from zoomrelay.spool.segment import UNKNOWN_PATH
 from zoomrelay.spool.sqlite_database import Database, SpoolDamaged
 from zoomrelay.spool.sqlite_outbox import Outbox, Statement
-from zoomrelay.spool.sqlite_questions import stream_size
+from zoomrelay.spool.sqlite_questions import missing, stream_size
 from zoomrelay.spool.sqlite_rows import (
     COUNT_MERGED,
     COUNT_PATH,
@@ -60,6 +60,10 @@ _ORPHANS_EVERY_SECONDS = 60.0
 _REPAIRS_EVERY_SECONDS = 60.0
 """A disk that damages every new file must not be filled with files set aside."""
 
+OnSetAside = Callable[[int | None], None]
+"""A damaged file was replaced: how many pending events could not be recovered, for the sink that lost most
+by it; None if nobody knows."""
+
 _T = TypeVar("_T")
 
 
@@ -68,8 +72,11 @@ class SqliteStore(MarkedSpool):
 
     _EVENT_BYTES = 150
 
-    def __init__(self, path: Path, *, max_bytes: int, clock: Clock, on_shed: OnShed) -> None:
+    def __init__(
+        self, path: Path, *, max_bytes: int, clock: Clock, on_shed: OnShed, on_set_aside: OnSetAside
+    ) -> None:
         super().__init__(clock, recent_bytes=_RECENT_BYTES, on_shed=on_shed)
+        self._on_set_aside = on_set_aside
         self._database = Database(path)
         self._max_bytes = max_bytes
         self._dead_limit_bytes = dead_limit_bytes(max_bytes)
@@ -321,6 +328,7 @@ class SqliteStore(MarkedSpool):
         self._repairs += 1
         await self._database.repair()
         self._events, self._content_bytes = await self._database.ask(stream_size)
+        self._on_set_aside(await self._database.ask(missing, self._eviction.done_to(self._last), self._last))
         self._outbox.totals_lost = self._outbox.dead_changed = True
         self._outbox.sinks.update(self._marks)
         self._flush_soon()

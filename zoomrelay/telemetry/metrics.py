@@ -94,9 +94,10 @@ class Metrics:
         self.received_to_durable = histogram(
             "received_to_durable_seconds", "From receipt of the oldest event of a commit to its durability."
         )
-        self.gaps = counter("gaps", "Intervals without an accepted socket, by cause.", "source", "cause")
-        self.gap_seconds = counter(
-            "gap_seconds", "Seconds without an accepted socket, by cause.", "source", "cause"
+        self.gaps = counter("gaps", "Entries of the ledger that have ended, by cause.", "source", "cause")
+        self.gap_seconds = counter("gap_seconds", "Their length, by cause.", "source", "cause")
+        self.gap_loss_seconds = counter(
+            "gap_loss_seconds", "The same, but for those without loss.", "source", "cause"
         )
 
         # delivery

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from tests.support.unprivileged import reachable_directory, unprivileged
 from zoomrelay.cli import entry, exits
@@ -79,9 +80,9 @@ def test_a_list_and_its_sum(place: Place) -> None:
     code, out, _ = place.run()
     head, first, *_, last, total = out.splitlines()
     assert code == exits.OK
-    assert head.split() == ["from", "to", "seconds", "cause", "source", "subscription", "detail"]
+    assert head.split() == ["from", "to", "seconds", "cause", "source", "subscription", "missed", "detail"]
     assert first.startswith(iso(OLD.from_ms)) and first.endswith("the process ended without a stop")
-    assert last.split() == [iso(NEW.from_ms), iso(NEW.to_ms or 0), "2.5", "closed", "main", "Sub0"]
+    assert last.split() == [iso(NEW.from_ms), iso(NEW.to_ms or 0), "2.5", "closed", "main", "Sub0", "unknown"]
     assert total == "3 gaps, 1,210.0 s: crash 1 (1,200.0 s), closed 2 (10.0 s)"
 
 
@@ -96,6 +97,41 @@ def test_fail_if_any(place: Place) -> None:
     assert place.run("--fail-if-any")[0] == 1
     assert place.run("--fail-if-any", "--json")[0] == 1
     assert place.run("--fail-if-any", "--since", "2h")[0] == exits.OK
+
+
+SHED = replace(gap(NOW_MS - HOUR_MS, 9, "shed"), source="", subscription="", sink="crm", events=1234)
+MISSED = {
+    "~12": replace(NEW, estimated_events=12.4),
+    "unknown": NEW,
+    "1,234": SHED,
+    "covered": replace(NEW, estimated_events=12.4, covered_by=("Sub1",)),
+    "nothing": replace(NEW, subscription="", cause="paused"),
+}
+
+
+@pytest.mark.parametrize(("words", "one"), MISSED.items())
+def test_what_was_missed_in_a_word(place: Place, words: str, one: Gap) -> None:
+    place.hold(one)
+    assert words in place.run()[1].splitlines()[1].split()
+
+
+def test_what_concerns_a_sink_names_it(place: Place) -> None:
+    place.hold(SHED)
+    assert " sink crm " in place.run()[1].splitlines()[1]
+
+
+def test_loss_leaves_out_what_cost_nothing(place: Place) -> None:
+    place.hold(*MISSED.values())
+    code, out, _ = place.run("--loss", "--json", "--fail-if-any")
+    listed = [json.loads(line) for line in out.splitlines()]
+    assert code == 1 and {one["cause"] for one in listed} == {"closed", "shed"}
+    assert len(listed) == 3 and not any(one["covered"] for one in listed)
+
+
+def test_without_loss_everything_is_any(place: Place) -> None:
+    place.hold(MISSED["covered"], MISSED["nothing"])
+    assert place.run("--fail-if-any")[0] == 1
+    assert place.run("--fail-if-any", "--loss") == (exits.OK, "no gaps\n", "")
 
 
 @pytest.mark.parametrize(("since", "count"), [("2h", 1), ("7d", 2), ("1s", 0), ("6000m", 2), ("2w", 2)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from zoomrelay.delivery.router import Route
+from zoomrelay.event import GAP_EVENTS, GAP_OPENED, RELAY_SOURCE
 
 
 @pytest.mark.parametrize(
@@ -43,6 +44,19 @@ def test_sources() -> None:
     assert route.wants("meeting.started", "main") and route.wants("meeting.started", "other")
     assert not route.wants("meeting.started", "third")
     assert not route.wants("user.created", "main")
+
+
+@pytest.mark.parametrize("name", sorted(GAP_EVENTS))
+def test_gap_events_are_for_those_who_ask_whatever_their_globs(name: str) -> None:
+    assert not Route().wants(name, "main") and not Route(["*", "zoomrelay.*"]).wants(name, "main")
+    for globs in ([], ["meeting.*"], ["!*"]):
+        assert Route(globs, gap_events=True).wants(name, "main")
+
+
+def test_gap_events_keep_to_the_sources_but_for_those_of_the_whole_relay() -> None:
+    route = Route([], ["main"], gap_events=True)
+    assert route.wants(GAP_OPENED, "main") and not route.wants(GAP_OPENED, "other")
+    assert route.wants(GAP_OPENED, RELAY_SOURCE) and not route.wants("meeting.started", RELAY_SOURCE)
 
 
 def test_a_name_with_a_line_break_is_a_name() -> None:

@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 from tests.unit.delivery.fakes import FakeSink, House, event, events, number
 from zoomrelay.delivery.router import Route
 from zoomrelay.errors import SinkRejected, SinkUnavailable
+from zoomrelay.event import GAP_CLOSED, GAP_OPENED
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime(noop_cycles=1)]
 
@@ -64,6 +65,17 @@ async def test_what_is_not_wanted_is_filtered_in_the_same_settlement() -> None:
         await house.until_ended()
         assert (house.counts.delivered, house.counts.filtered) == (500, 500)
     assert sink.numbers == list(range(0, 1000, 2))
+
+
+@pytest.mark.parametrize(("gap_events", "expected"), [(False, 98), (True, 100)])
+async def test_gap_events_are_for_sinks_that_ask(gap_events: bool, expected: int) -> None:
+    sink = a_sink()
+    async with House(sink, ordering=None, route=Route(gap_events=gap_events)) as house:
+        names = {50: GAP_OPENED, 60: GAP_CLOSED}
+        await house.spool.append([event(n, name=names.get(n, "meeting.started")) for n in range(100)])
+        await house.until_ended()
+        assert (house.counts.delivered, house.counts.filtered) == (expected, 100 - expected)
+    assert sink.numbers == [n for n in range(100) if gap_events or n not in names]
 
 
 async def test_one_bad_event_of_a_batch_is_found_and_the_rest_delivered() -> None:

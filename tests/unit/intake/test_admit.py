@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from tests.unit.intake.fakes import WALL, FakeSpool, LoopClock
+from zoomrelay.event import GAP_OPENED
 from zoomrelay.intake.admit import Intake
 from zoomrelay.intake.source import SourceIntake
 from zoomrelay.session.messages import NO_HEADER, EventFrame
@@ -134,6 +135,77 @@ async def test_a_spool_that_fails_loses_and_doubles_nothing() -> None:
     assert [line["event"] for line in logs] == ["intake.spool_unavailable", "intake.spool_available"]
     assert logs[0]["error"] == "disk I/O error"
     assert 120 < logs[1]["unavailable_seconds"] < 126
+
+
+async def test_a_spool_that_fails_is_a_trouble_until_it_takes_something() -> None:
+    async with House() as house:
+        push(house.door, 1)
+        await asyncio.sleep(1)
+        assert house.intake.troubles.lasting() == [] and house.intake.troubles.take() == ([], [])
+        house.spool.broken = True
+        push(house.door, 2)
+        await asyncio.sleep(60)
+        (opened,), _ = house.intake.troubles.take()
+        assert (opened.cause, opened.from_ms) == ("spool_unwritable", int((WALL + 1.01) * 1000))
+        assert "disk I/O error" in opened.detail
+        house.spool.broken = False
+        await asyncio.sleep(20)
+    _, (gap,) = house.intake.troubles.take()
+    assert 59 < gap.seconds < 65
+
+
+async def test_long_pauses_are_troubles_and_short_ones_are_not() -> None:
+    async with House(max_events=5) as house:
+        for number, seconds in enumerate((0.9, 4.0)):
+            house.spool.seconds = seconds
+            push(house.door, number)
+            await asyncio.sleep(0.001)
+            push(house.door, *range(10 * number, 10 * number + 5))
+            await house.door.room()
+            await asyncio.sleep(10)
+            paused = house.metric("intake_paused_seconds_total") or 0
+            causes = [gap.cause for gap in house.intake.troubles.take()[1]]
+            assert (causes, paused) == (
+                ["paused"] if number else [],
+                pytest.approx(0.9 + 4 * number, abs=0.01),
+            )
+
+
+async def test_a_reader_that_is_cut_off_leaves_no_pause_behind() -> None:
+    async with House(max_events=1) as house:
+        house.spool.seconds = 9.0
+        push(house.door, 1)
+        await asyncio.sleep(1)
+        push(house.door, 2)
+        reader = asyncio.create_task(house.door.room())
+        await asyncio.sleep(2)
+        reader.cancel()
+        await asyncio.wait([reader])
+        _, (gap,) = house.intake.troubles.take(finish=True)
+        assert (gap.cause, gap.seconds) == ("paused", 2)
+
+
+async def test_refused_events_are_kept_and_counted() -> None:
+    async with House() as house:
+        house.door.refused("sub", content(1))
+        house.door.refused("sub", content(2))
+    assert [(kept.raw, kept.reason) for kept in house.spool.kept] == [
+        (content(1), "signature"),
+        (content(2), "signature"),
+    ]
+    _, (gap,) = house.intake.troubles.take(finish=True)
+    assert (gap.cause, gap.source, gap.paths, gap.events) == ("signature_refused", "main", ("main/sub",), 2)
+
+
+async def test_an_event_of_the_relays_own_came_on_no_subscription() -> None:
+    async with House() as house:
+        push(house.door, 1)
+        house.door.own(b'{"event":"zoomrelay.gap_opened","payload":{"object":{"id":"main/sub"}}}')
+        push(house.door, 2)
+    first, own, second = house.spool.held
+    assert (own.name, own.source, own.subscription, own.key) == (GAP_OPENED, "main", "", "main/sub")
+    assert (first.event_ts, second.event_ts) == (1, 2)
+    assert house.door.paths["sub"].received == 2
 
 
 async def test_stop_holds_what_was_received() -> None:

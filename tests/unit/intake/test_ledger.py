@@ -5,23 +5,29 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from tests.unit.intake.fakes import WALL, HandClock
 from zoomrelay.intake import gaps as gaps_file
 from zoomrelay.intake import ledger as ledger_module
-from zoomrelay.intake.gaps import GAPS, Gap
+from zoomrelay.intake import stamp
+from zoomrelay.intake.gaps import GAPS, Gap, Trouble
 from zoomrelay.intake.ledger import Ledger, read
 from zoomrelay.intake.path_ledger import CLEAN_MARGIN_SECONDS, UNCLEAN_MARGIN_SECONDS, PathLedger
 from zoomrelay.intake.stamp import ALIVE
+from zoomrelay.intake.troubles import Troubles
 from zoomrelay.telemetry.metrics import Metrics
 
 PATH = ("main", "sub")
+TWIN = ("main", "twin")
 
 
 class House:
@@ -33,22 +39,45 @@ class House:
         self.boot = "boot-1"
         self.last_received: dict[tuple[str, str], int] = {}
         self.unheld_since: float | None = None
+        self.received: Counter[tuple[str, str]] = Counter()
+        self.announced: list[tuple[str, dict[str, Any]]] = []
+        self.somebody_listens = True
+        self.deaf: set[tuple[str, str]] = set()
         self.registry = CollectorRegistry()
         self.start()
 
     def start(self, *paths: tuple[str, str]) -> None:
         self.registry = CollectorRegistry()
+        self.troubles = Troubles(self.clock)
         self.ledger = Ledger(
             self.directory,
             self.clock,
             Metrics(self.registry),
             self._held_until_ms,
+            troubles=self.troubles,
+            received=lambda source, subscription: self.received[source, subscription],
+            covers=lambda *path: path not in self.deaf,
+            announce=self._announce,
             boot_id=lambda: self.boot,
         )
         self.ledger.open(paths or [PATH], self.last_received)
 
     def _held_until_ms(self, heard_ms: int) -> int:
         return heard_ms if self.unheld_since is None else min(heard_ms, int(self.unheld_since * 1000))
+
+    def _announce(self, source: str, content: bytes) -> bool:
+        if self.somebody_listens:
+            self.announced.append((source, json.loads(content)))
+        return self.somebody_listens
+
+    @property
+    def told(self) -> list[tuple[str, str]]:
+        """What was announced: event and cause."""
+        return [(told["event"], told["payload"]["object"]["cause"]) for _, told in self.announced]
+
+    @property
+    def twin(self) -> PathLedger:
+        return self.ledger.path(*TWIN)
 
     @property
     def path(self) -> PathLedger:
@@ -62,10 +91,11 @@ class House:
         self.path.accepted(self.clock.wall())
         await self.ledger.write()
 
-    async def listen(self, seconds: float) -> None:
-        """Frames come all the time, and every second is stamped."""
+    async def listen(self, seconds: float, *, events: int = 0) -> None:
+        """Frames come all the time, so many events each second, and every second is stamped."""
         for _ in range(int(seconds)):
             self.clock.sleep(1)
+            self.received[PATH] += events
             self.path.alive(self.clock.wall())
             await self.ledger.write()
 
@@ -113,7 +143,7 @@ async def test_a_gap_from_a_little_before_the_last_frame_to_acceptance(
     expected = Gap(
         *PATH, end - int(margin * 1000), end + 30_000, pytest.approx(30 + margin), "reset", "words"
     )
-    assert house.gap() == expected
+    assert replace(house.gap(), estimated_events=None) == expected
 
 
 async def test_the_open_gap_is_listed_as_it_grows(house: House) -> None:
@@ -130,6 +160,18 @@ async def test_the_open_gap_is_listed_as_it_grows(house: House) -> None:
     assert house.path.open_gap() is None and house.gap().to_ms is not None
 
 
+async def test_a_gap_that_was_written_but_not_yet_stamped_is_listed_once(house: House) -> None:
+    await house.accept()
+    await house.listen(5)
+    await house.lose()
+    house.clock.sleep(1)
+    left = stamp.read(house.directory)
+    house.clock.sleep(1)
+    await house.accept()
+    stamp.write(house.directory, left)
+    assert house.gap().to_ms == house.now_ms
+
+
 async def test_paths_are_apart(house: House) -> None:
     house.start(PATH, ("main", "other"))
     house.ledger.path("main", "other").accepted(house.clock.wall())
@@ -142,7 +184,7 @@ async def test_paths_are_apart(house: House) -> None:
 
 async def test_the_line_is_what_it_is_documented_to_be(house: House) -> None:
     await house.accept()
-    await house.listen(5)
+    await house.listen(5, events=4)
     await house.lose()
     house.clock.sleep(1.5)
     await house.accept()
@@ -155,6 +197,9 @@ async def test_the_line_is_what_it_is_documented_to_be(house: House) -> None:
         "detail": "words",
         "source": "main",
         "subscription": "sub",
+        "paths": ["main/sub"],
+        "covered": False,
+        "estimated_events": 7.0,
     }
     assert (house.directory / GAPS).stat().st_mode & 0o777 == 0o600
 
@@ -174,6 +219,7 @@ async def test_gaps_are_counted_and_told(house: House) -> None:
 
 
 async def test_a_long_story_is_cut_short(house: House) -> None:
+    house.somebody_listens = False
     await house.accept()
     house.path.lost("closed", "x" * 5000, clean=True, heard_until=house.clock.wall())
     await house.ledger.write()
@@ -501,7 +547,349 @@ async def test_an_unwritable_directory_does_not_keep_the_relay_from_running(
     assert [line["event"] for line in logs] == ["ledger.write_failed"]
 
 
+async def test_what_the_disk_does_not_take_outlives_a_kill(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ledger cannot grow, but the stamp lies in space that it has already."""
+
+    def fails(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    append = ledger_module.append
+    monkeypatch.setattr(ledger_module, "append", fails)
+    await house.accept()
+    for cause in ("closed", "reset"):
+        await house.listen(5)
+        await house.lose(cause)
+        house.clock.sleep(5)
+        await house.accept()
+    assert [gap.cause for gap in house.gaps()] == ["closed", "reset"]
+    house.start()  # after a kill, and the disk is still full
+    house.start()  # and once more
+    assert [gap.cause for gap in house.gaps()] == ["closed", "reset", "crash"]
+    monkeypatch.setattr(ledger_module, "append", append)
+    await house.accept()
+    house.start()
+    await house.accept()
+    assert [gap.cause for gap in house.gaps()] == ["closed", "reset", "crash", "crash"]
+    assert len((house.directory / GAPS).read_bytes().splitlines()) == 4
+
+
+async def test_an_entry_that_was_written_after_all_is_there_once(house: House) -> None:
+    await house.accept()
+    await house.lose()
+    house.clock.sleep(5)
+    await house.accept()
+    left = stamp.read(house.directory)
+    stamp.write(house.directory, replace(left, unwritten=(house.gap(),)))
+    assert len(house.gaps()) == 1
+    house.start()
+    await house.accept()
+    assert [gap.cause for gap in house.gaps()] == ["closed", "crash"]
+
+
+def test_a_stamp_that_finds_no_space_leaves_the_last_one_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = stamp.Stamp(at=1, boot="b", paths={"main/sub": stamp.PathStamp(held_ms=1)})
+    stamp.write(tmp_path, small)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    large = replace(small, announcing=(("main", "x" * 5000),))
+    with pytest.raises(OSError, match="No space"):
+        stamp.write(tmp_path, large)
+    assert stamp.read(tmp_path) == small
+    stamp.write(tmp_path, replace(small, at=2))  # which needs none
+    assert stamp.read(tmp_path).at == 2
+
+
+async def test_lines_of_older_versions_are_read(house: House) -> None:
+    line = (
+        '{"from": "2023-11-14T22:13:24.750Z", "to": "2023-11-14T22:13:26.500Z", "seconds": 1,'
+        ' "cause": "closed", "detail": "words", "source": "main", "subscription": "sub"}'
+    )
+    (house.directory / GAPS).write_text(line + "\n")
+    assert house.gap() == Gap(*PATH, 1_700_000_004_750, 1_700_000_006_500, 1.0, "closed", "words")
+
+
+# --- how much was missed ----------------------------------------------------------------------------
+
+
+async def test_the_estimate_goes_by_the_rate_before(house: House) -> None:
+    await house.accept()
+    await house.listen(600, events=3)
+    await house.lose()
+    house.clock.sleep(19.75)
+    assert house.gap().estimated_events == 60  # as it grows
+    house.clock.sleep(10)
+    await house.accept()
+    assert house.gap().estimated_events == 90
+
+
+async def test_the_silence_of_a_dead_socket_does_not_lower_the_estimate(house: House) -> None:
+    await house.accept()
+    await house.listen(600, events=10)
+    heard = house.clock.wall()
+    for _ in range(75):
+        house.clock.sleep(1)
+        house.path.alive(heard)
+    house.path.lost("silent", "", clean=False, heard_until=heard)
+    await house.accept()
+    assert house.gap().estimated_events == 760
+
+
+async def test_the_rate_outlives_a_crash(house: House) -> None:
+    await house.accept()
+    await house.listen(600, events=2)
+    house.clock.sleep(29)
+    assert house.gap().estimated_events == 60
+    house.start()
+    await house.accept()
+    assert house.gap().estimated_events == 60
+
+
+async def test_without_any_rate_there_is_no_estimate(house: House) -> None:
+    (house.directory / ALIVE).unlink()
+    house.last_received[PATH] = house.now_ms
+    house.clock.sleep(10)
+    house.start()
+    await house.accept()
+    assert house.gap().estimated_events is None
+
+
+# --- twins ------------------------------------------------------------------------------------------
+
+
+async def both(house: House) -> None:
+    house.start(PATH, TWIN)
+    house.twin.accepted(house.clock.wall())
+    await house.accept()
+    await house.listen(5)
+
+
+async def test_a_twin_that_listened_all_the_time_covers_a_gap(house: House) -> None:
+    await both(house)
+    await house.lose()
+    house.clock.sleep(5)
+    assert house.gap().covered_by == ("twin",)
+    await house.accept()
+    assert house.gap().covered_by == ("twin",) and house.gap().lossless
+    labels = {"source": "main", "cause": "closed"}
+    assert house.registry.get_sample_value("zoomrelay_gap_seconds_total", labels) == pytest.approx(5.25)
+    assert house.registry.get_sample_value("zoomrelay_gap_loss_seconds_total", labels) is None
+
+
+async def test_a_twin_that_was_away_for_a_moment_does_not(house: House) -> None:
+    await both(house)
+    await house.lose()
+    house.clock.sleep(2)
+    house.twin.lost("reset", "", clean=True, heard_until=house.clock.wall())
+    house.clock.sleep(2)
+    house.twin.accepted(house.clock.wall())
+    house.clock.sleep(2)
+    await house.accept()
+    assert [(gap.subscription, gap.covered_by) for gap in house.gaps()] == [("twin", ()), ("sub", ())]
+
+
+async def test_a_twin_that_was_deaf_without_knowing_does_not(house: House) -> None:
+    """A half-open socket is found out after the gap that it seemed to cover was written."""
+    await both(house)
+    heard = house.clock.wall()
+    house.clock.sleep(10)
+    await house.lose()
+    house.clock.sleep(2)
+    await house.accept()
+    assert house.gap().covered_by == ("twin",)
+    house.clock.sleep(60)
+    house.twin.lost("silent", "", clean=False, heard_until=heard)
+    await house.ledger.write()
+    assert [(gap.subscription, gap.covered_by) for gap in house.gaps()] == [("sub", ()), ("twin", ())]
+
+
+async def test_a_twin_that_is_known_to_be_deaf_does_not(house: House) -> None:
+    await both(house)
+    house.deaf.add(TWIN)
+    await house.lose()
+    house.clock.sleep(2)
+    await house.accept()
+    assert house.gap().covered_by == () and not house.gap().lossless
+
+
+async def test_no_twin_covers_a_crash(house: House) -> None:
+    await both(house)
+    house.clock.sleep(30)
+    house.start(PATH, TWIN)
+    house.twin.accepted(house.clock.wall())
+    house.clock.sleep(1)
+    await house.accept()
+    assert [gap.covered_by for gap in house.gaps()] == [(), ()]
+
+
+# --- gap events -------------------------------------------------------------------------------------
+
+OPENED, CLOSED = "zoomrelay.gap_opened", "zoomrelay.gap_closed"
+
+
+async def test_a_gap_is_announced_as_it_opens_and_as_it_closes(house: House) -> None:
+    await house.accept()
+    await house.listen(5, events=2)
+    start = house.now_ms - 250
+    await house.lose()
+    house.clock.sleep(3)
+    await house.accept()
+    (source, opened), (_, closed) = house.announced
+    entry = house.gap().as_json()
+    assert source == "main"
+    known = {name: entry[name] for name in ("from", "cause", "detail", "source", "subscription", "paths")}
+    assert opened == {
+        "event": OPENED,
+        "event_ts": start,
+        "payload": {"object": {"id": "main/sub", **known}},
+    }
+    assert closed == {
+        "event": CLOSED,
+        "event_ts": house.now_ms,
+        "payload": {"object": {"id": "main/sub", **entry}},
+    }
+
+
+async def test_a_crash_is_announced_by_the_next_start(house: House) -> None:
+    await house.accept()
+    await house.listen(5)
+    house.clock.sleep(30)
+    house.start()
+    assert house.told == [(OPENED, "crash")]
+    await house.accept()
+    assert house.told == [(OPENED, "crash"), (CLOSED, "crash")]
+
+
+async def test_a_stop_is_announced_once(house: House) -> None:
+    await house.accept()
+    await house.lose("stopped")
+    house.clock.sleep(1)
+    await house.ledger.write()
+    house.start()
+    house.start()
+    await house.accept()
+    assert house.told == [(OPENED, "stopped"), (CLOSED, "stopped")]
+
+
+async def test_what_was_not_durable_is_announced_again(house: House) -> None:
+    """The very same content, so it is the same event."""
+    await house.accept()
+    await house.listen(5)
+    house.unheld_since = house.clock.wall()
+    await house.lose()
+    first = house.announced[:]
+    house.clock.sleep(5)
+    await house.ledger.write()
+    house.start()
+    assert house.announced == first * 2
+    house.unheld_since = None
+    house.clock.sleep(1)
+    await house.ledger.write()
+    house.start()
+    assert house.announced == first * 2
+
+
+async def test_where_nobody_wants_it_nothing_is_kept(house: House) -> None:
+    house.somebody_listens = False
+    await house.accept()
+    await house.lose()
+    assert house.announced == [] and stamp.read(house.directory).announcing == ()
+
+
+# --- troubles ---------------------------------------------------------------------------------------
+
+
+async def test_a_trouble_is_listed_while_it_lasts_and_when_it_is_over(house: House) -> None:
+    await house.accept()
+    house.troubles.begin(Trouble.SPOOL_UNWRITABLE, "disk full")
+    await house.ledger.write()
+    house.clock.sleep(7)
+    await house.ledger.write()
+    gap = house.gap()
+    assert (gap.source, gap.subscription, gap.to_ms, gap.seconds) == ("", "", None, 7)
+    assert gap.paths == ("main/sub",) and "disk full" in gap.detail
+    house.troubles.end(Trouble.SPOOL_UNWRITABLE)
+    house.clock.sleep(6)
+    await house.ledger.write()
+    assert house.gap().to_ms == gap.from_ms + 7000
+    assert house.told == [(OPENED, "spool_unwritable"), (CLOSED, "spool_unwritable")]
+    labels = {"source": "", "cause": "spool_unwritable"}
+    assert house.registry.get_sample_value("zoomrelay_gaps_total", labels) == 1
+    assert house.registry.get_sample_value("zoomrelay_gap_seconds_total", labels) == 7
+    assert house.registry.get_sample_value("zoomrelay_gap_loss_seconds_total", labels) is None
+
+
+async def test_a_kill_ends_a_trouble_at_the_last_stamp(house: House) -> None:
+    await house.accept()
+    house.troubles.add(Trouble.SHED, 40, sink="crm")
+    await house.ledger.write()
+    house.clock.sleep(3)
+    house.troubles.add(Trouble.SHED, 2, sink="crm")
+    await house.ledger.write()
+    house.clock.sleep(100)
+    (shed, crash) = house.gaps()
+    assert (shed.cause, shed.sink, shed.events, shed.seconds) == ("shed", "crm", 42, 3)
+    assert shed.to_ms == shed.from_ms + 3000 and crash.cause == "crash"
+    house.start()
+    await house.ledger.write()
+    assert house.gaps()[0] == shed
+    house.start()
+    assert [gap.cause for gap in house.gaps()] == ["shed", "crash"]
+
+
+async def test_a_trouble_that_was_written_but_not_yet_stamped_is_listed_once(house: House) -> None:
+    house.somebody_listens = False
+    await house.accept()
+    house.troubles.add(Trouble.SHED, 40, sink="crm")
+    await house.ledger.write()
+    left = stamp.read(house.directory)
+    house.ledger.settle_troubles(finish=True)
+    await house.ledger.write()
+    stamp.write(house.directory, left)
+    assert [gap.cause for gap in house.gaps()] == ["shed"]
+    house.start()
+    await house.ledger.write()
+    assert [gap.cause for gap in house.gaps()] == ["shed", "crash"]
+
+
+async def test_a_trouble_of_a_path_is_not_taken_for_its_gap(house: House) -> None:
+    """Entries of a source must not end the gap that a kill left open."""
+    await house.accept()
+    await house.lose()
+    house.clock.sleep(5)
+    house.troubles.add(Trouble.SIGNATURE_REFUSED, 1, source="main", paths=["main/sub"])
+    house.ledger.settle_troubles(finish=True)
+    await house.ledger.write()
+    house.start()
+    await house.accept()
+    assert [gap.cause for gap in house.gaps()] == ["signature_refused", "closed"]
+
+
 # --- the service ------------------------------------------------------------------------------------
+
+
+@pytest.mark.looptime(noop_cycles=1)
+async def test_a_stop_during_a_write_is_followed_by_another(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slowly(call: Any, *arguments: object) -> None:
+        call(*arguments)
+        await asyncio.sleep(0.3)
+
+    monkeypatch.setattr(asyncio, "to_thread", slowly)
+    running = asyncio.create_task(house.ledger.run())
+    await asyncio.sleep(1.1)  # a stamp is being written
+    house.path.accepted(house.clock.wall())
+    house.path.lost("stopped", "", clean=True, heard_until=house.clock.wall())
+    house.ledger.stop()
+    await asyncio.wait_for(running, 5)
+    assert house.gap().cause == "stopped"
 
 
 @pytest.mark.looptime(noop_cycles=1)

@@ -139,6 +139,7 @@ async def test_a_deaf_path_is_told_with_its_cure_and_hears_again() -> None:
                 house.push("one", number)
                 await house.alive(1)
             one, two = house.source.paths["one"], house.source.paths["two"]
+            assert one.covers and not two.covers
             assert two.deaf and not one.deaf and two.missed > 20 and "deaf" in two.trouble
             for number in range(50, 90):
                 house.push("one", number)
@@ -156,6 +157,7 @@ async def test_subscriptions_that_differ_are_told() -> None:
                 house.push("one", number)
                 house.push("two", number + 1)
                 await house.alive(1)
+        assert not any(path.covers for path in house.source.paths.values())
     assert [line["event"] for line in logs] == ["source.subscriptions_differ"]
 
 

@@ -227,6 +227,9 @@ class FakeConsumer:
     def unreadable(self, subscription: str, raw: bytes, reason: str) -> None:
         self.odd.append((raw, reason))
 
+    def refused(self, subscription: str, raw: bytes) -> None:
+        self.odd.append((raw, "signature"))
+
     @property
     def full(self) -> bool:
         return len(self.received) >= self.capacity

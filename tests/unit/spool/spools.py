@@ -42,6 +42,7 @@ class Spools:
         self.path = path
         self.clock = LoopClock()
         self.shed: list[tuple[str, int]] = []
+        self.set_aside: list[int | None] = []
         self._open: list[Spool] = []
 
     def make(self, max_bytes: int = ROOMY_BYTES) -> Spool:
@@ -50,7 +51,13 @@ class Spools:
 
         if self.kind == "memory":
             return MemorySpool(max_bytes=max_bytes, clock=self.clock, on_shed=on_shed)
-        return SqliteSpool(self.path, max_bytes=max_bytes, clock=self.clock, on_shed=on_shed)
+        return SqliteSpool(
+            self.path,
+            max_bytes=max_bytes,
+            clock=self.clock,
+            on_shed=on_shed,
+            on_set_aside=self.set_aside.append,
+        )
 
     async def open(self, *sinks: str | SinkStart, max_bytes: int = ROOMY_BYTES) -> Spool:
         spool = self.make(max_bytes)

@@ -1,0 +1,60 @@
+"""What the ledger's files say, for whoever reads them; a relay may run or not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from zoomrelay.clock import Clock, SystemClock
+from zoomrelay.intake import stamp
+from zoomrelay.intake.cover import corrected
+from zoomrelay.intake.gaps import Gap, read_ended
+from zoomrelay.intake.path_ledger import CRASH, UNCLEAN_MARGIN_SECONDS
+from zoomrelay.intake.stamp import Stamp
+from zoomrelay.intake.troubles import cut_short
+
+NO_STOP = "the process ended without a stop"
+_STALE_SECONDS = 10.0
+"""A stamp older than this was left behind by a process that is gone."""
+
+
+def read(
+    directory: Path, clock: Clock | None = None, *, boot_id: Callable[[], str] = stamp.boot_id
+) -> list[Gap]:
+    """Every entry, ended ones first, then those that last (`to_ms` is None): also where the relay was
+    stopped, or killed and not started again. Raises `OSError`."""
+    # In this order: what ends between the two is there twice, and not missing.
+    left, ended = stamp.read(directory), read_ended(directory)
+    ended += not_among(left.unwritten, ended)
+    return corrected(ended + still_begun(_still_open(left, clock or SystemClock(), boot_id()), ended))
+
+
+def still_begun(lasting: Sequence[Gap], ended: Sequence[Gap]) -> list[Gap]:
+    """Those that are not among the ended ones: a gap is written before the stamp says that it has ended."""
+    begun = {(gap.name, gap.cause, gap.from_ms + step) for gap in ended for step in (-1, 0, 1)}
+    return [gap for gap in lasting if (gap.name, gap.cause, gap.from_ms) not in begun]
+
+
+def not_among(unwritten: Sequence[Gap], ended: Sequence[Gap]) -> list[Gap]:
+    """Those that did not get into the ledger after all, just before a kill."""
+    known = {(gap.name, gap.from_ms, gap.to_ms, gap.cause) for gap in ended}
+    return [gap for gap in unwritten if (gap.name, gap.from_ms, gap.to_ms, gap.cause) not in known]
+
+
+def _still_open(left: Stamp, clock: Clock, boot: str) -> list[Gap]:
+    age = left.age_seconds(clock, boot)
+    age = age if age is not None else clock.wall() - left.at / 1000
+    gaps = [cut_short(gap) if age > _STALE_SECONDS else gap for gap in left.troubles]
+    for name, known in left.paths.items():
+        source, _, subscription = name.partition("/")
+        from_ms, cause, detail = known.from_ms, known.cause, known.detail
+        if known.held_ms is not None and age > _STALE_SECONDS:
+            from_ms, cause, detail = known.held_ms - int(UNCLEAN_MARGIN_SECONDS * 1000), CRASH, NO_STOP
+        if from_ms is not None:
+            seconds = round(max(0.0, (left.at - from_ms) / 1000 + max(0.0, age)), 3)
+            estimate = None if known.rate is None else round(known.rate * seconds, 1)
+            gap = Gap(source, subscription, from_ms, None, seconds, cause, detail)
+            gaps.append(replace(gap, estimated_events=estimate, covered_by=known.covered_by))
+    return gaps
