@@ -46,6 +46,8 @@ def test_sizes(count: int, text: str) -> None:
 def test_paths() -> None:
     now = START + 60
     assert words.path_state(path(), now) == "listening for 58 s"
+    doubt = "listening for 58 s; another program seems to use this subscription too"
+    assert words.path_state(path(contested=True), now) == doubt
     assert words.path_trouble(path(last_error="closed: Bye"), now) == ""
     assert words.path_state(lost_path(), now) == "closed; attempt 4 in 30 s"
     dialling = lost_path(state="dialling", next_attempt_at=None, gap_since=None, cure="", last_error="")
