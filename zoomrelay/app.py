@@ -30,6 +30,7 @@ from zoomrelay.intake.ledger import Ledger
 from zoomrelay.intake.source import SourceIntake
 from zoomrelay.intake.troubles import Troubles
 from zoomrelay.session.runner import SessionRunner
+from zoomrelay.session.twins import Twins
 from zoomrelay.sinks import registry
 from zoomrelay.spool.base import SinkStart, SourceCounts, Spool, SpoolStats
 from zoomrelay.spool.eviction import OnShed
@@ -175,12 +176,21 @@ class Relay:
         )
         supervisor.start(f"tokens.{source.name}", tokens.run())
         consumer = self._intakes[source.name]
+        twins = Twins()
         runners = []
         for subscription in source.subscriptions:
             ledger_path = self.ledger.path(source.name, subscription_id(subscription))
             listener = consumer.paths[ledger_path.subscription].then(ledger_path)
             runner = SessionRunner(
-                source, subscription, tokens, consumer, listener, self.clock, self._random, self.metrics
+                source,
+                subscription,
+                tokens,
+                consumer,
+                listener,
+                self.clock,
+                self._random,
+                self.metrics,
+                twins=twins,
             )
             supervisor.start(_session_name(source.name, runner), runner.run())
             runners.append(runner)
@@ -253,7 +263,8 @@ class Relay:
 
     async def reload(self, new: Config) -> list[str]:
         """Take over what can change while running: sinks, routes and the log level (which the caller
-        sets). Files are reopened. Returns the settings that differ and need a restart."""
+        sets). Files are reopened, and a session that waits for its next attempt makes it. Returns the
+        settings that differ and need a restart."""
         async with self._reloading:
             old = self.config
             for name in old.sinks.keys() - new.sinks.keys():
@@ -274,6 +285,8 @@ class Relay:
                     "log": new.log.model_copy(update={"format": old.log.format}),
                 }
             )
+            for runner in (runner for group in self._sessions.values() for runner in group):
+                runner.try_now()
             return _needs_restart(old, new)
 
     async def _reopen(self, name: str) -> None:
@@ -398,6 +411,7 @@ class Relay:
             deaf=watch.deaf,
             quiet=watch.quiet,
             trouble=watch.trouble,
+            contested=runner.contested,
         )
 
 

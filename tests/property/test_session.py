@@ -144,7 +144,10 @@ def test_waits_are_bounded_and_only_a_few_in_a_row_are_none(
         slow = reconnect.slow(ending, token_left=token_left)
         delay = reconnect.delay_seconds(ending, accepted_seconds=accepted_seconds, token_left=token_left)
         asked_for = min(ending.retry_after or 0, 3600)
-        assert delay <= max(300 if slow else 5, asked_for)
+        contest = reconnect.contest
+        assert contest.displaced <= (ending.cause is Cause.DISPLACED)
+        bound = 3960 if contest.displaced else 300 if slow else 30 if contest.unsaid else 5
+        assert delay <= max(bound, asked_for)
         assert delay >= asked_for
         stable = accepted_seconds is not None and accepted_seconds >= 10
         none_in_a_row = 0 if delay > 0 or stable else none_in_a_row + 1

@@ -37,6 +37,9 @@ class PathStatus(msgspec.Struct, frozen=True):
     trouble: str = ""
     """`deaf` or `quiet` in words, with what would help."""
 
+    contested: bool = False
+    """Another consumer seems to use the subscription."""
+
     @property
     def works(self) -> bool:
         return self.accepted and not self.trouble
@@ -144,6 +147,7 @@ def _source_readiness(source: SourceStatus) -> dict[str, Any]:
                 "last_error": path.last_error,
                 "cure": path.cure,
                 "trouble": path.trouble,
+                "contested": path.contested,
             }
             for path in source.paths
         },

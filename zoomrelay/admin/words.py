@@ -42,7 +42,8 @@ def summary(status: Status) -> str:
 def path_state(path: PathStatus, now: float) -> str:
     """What a subscription is doing."""
     if path.accepted_since is not None:
-        return f"listening for {duration(now - path.accepted_since)}"
+        doubt = "; another program seems to use this subscription too" if path.contested else ""
+        return f"listening for {duration(now - path.accepted_since)}{doubt}"
     doing = _DOING.get(path.state, path.state)
     if path.next_attempt_at is not None:
         return f"{doing}; attempt {path.attempt + 1} in {duration(max(0.0, path.next_attempt_at - now))}"

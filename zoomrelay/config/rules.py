@@ -66,10 +66,11 @@ def _subscriptions_once(built: Built) -> Iterator[Problem]:
     owners: dict[str, str] = {}
     for source in built.sources:
         for number, text in enumerate(source.subscriptions, 1):
-            owner = owners.setdefault(subscription_id(text), f"{source.name} entry {number}")
-            if owner != f"{source.name} entry {number}":
-                where = f"sources.{source.name}.subscriptions entry {number}"
-                yield Problem(where, f"is the same as {owner}", "Zoom keeps one socket per subscription")
+            where = f"sources.{source.name}.subscriptions entry {number}"
+            owner = owners.setdefault(subscription_id(text), where)
+            if owner != where:
+                cure = "Zoom serves one connection per subscription: remove one, or make another subscription"
+                yield Problem(where, f"is the same subscription as {owner}", cure)
 
 
 def _sinks_name_sources(built: Built) -> Iterator[Problem]:

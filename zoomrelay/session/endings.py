@@ -63,7 +63,16 @@ _TOKEN_CURE = (
     " app, and that the app is activated and has its WebSocket scopes"
 )
 _REFUSED_CURE = "check that the subscription exists, is of type WebSocket, and that the app is activated"
-_DISPLACED_CURE = "another program holds this subscription, and Zoom serves one at a time: give each its own"
+_LOOK_FOR = (
+    ", and Zoom serves one at a time. Look for a second relay, an old container, a colleague's laptop, a"
+    " script with the same subscription id; stop it, or give each a subscription of its own. A reload (HUP)"
+    " or a restart tries at once"
+)
+DISPLACED_CURE = "another program uses this subscription" + _LOOK_FOR
+CONTESTED_CURE = (
+    "Zoom closes it again and again soon after it was accepted, so most likely another program uses this"
+    " subscription" + _LOOK_FOR
+)
 
 
 def refusal(text: str) -> Ending:
@@ -71,7 +80,7 @@ def refusal(text: str) -> Ending:
     lowered = text.lower()
     said = f'Zoom says "{" ".join(text.split())[:200]}"'
     if "another place" in lowered:
-        return Ending(Cause.DISPLACED, said, _DISPLACED_CURE)
+        return Ending(Cause.DISPLACED, said, DISPLACED_CURE)
     if "token" in lowered:
         cure = _EMPTY_TOKEN_CURE if "empty" in lowered else _TOKEN_CURE
         return Ending(Cause.REFUSED_TOKEN, said, cure)
@@ -82,7 +91,7 @@ def connection_ended(error: ConnectionEnded) -> Ending:
     """The end of an open socket. Codes only inform: every one leads to a new attempt."""
     detail = " ".join(f"{error.code or ''} {error.reason}".split())[:200]
     if "another place" in error.reason.lower():
-        return Ending(Cause.DISPLACED, detail, _DISPLACED_CURE, clean=error.clean)
+        return Ending(Cause.DISPLACED, detail, DISPLACED_CURE, clean=error.clean)
     cure = "raise max_message_bytes" if error.cause == "oversize" else ""
     return Ending(Cause(error.cause), detail, cure, clean=error.clean)
 

@@ -17,6 +17,8 @@ class PathFigures:
         self._last_frame = metrics.last_frame.labels(*self._path)
         self._last_event = metrics.last_event.labels(*self._path)
         self._round_trip = metrics.heartbeat_round_trip.labels(*self._path)
+        self._displaced = metrics.path_displaced.labels(*self._path)
+        self._contested = metrics.path_contested.labels(*self._path)
         self._frames = metrics.frames.labels(*self._path, "event")
         self.events = 0
         """Events since the last `publish`."""
@@ -44,3 +46,9 @@ class PathFigures:
     def closed(self, cause: str) -> None:
         self._accepted.set(0)
         self._metrics.session_closes.labels(*self._path, cause).inc()
+
+    def displaced(self) -> None:
+        self._displaced.inc()
+
+    def contested(self, contested: bool) -> None:
+        self._contested.set(contested)

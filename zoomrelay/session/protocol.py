@@ -15,6 +15,8 @@ from zoomrelay.session.messages import EventFrame, HeartbeatReply, Message, Refu
 
 ACK_TIMEOUT_SECONDS = 15.0
 TICK_SECONDS = 1.0
+LEAST_SECONDS = 0.001
+"""A clock that is coarser than what is left would stand still for ever."""
 SUSPENDED_SECONDS = 5.0
 """Time that passed for the machine and not for the event loop, from which on we call it a suspend."""
 HEARTBEAT = '{"module":"heartbeat"}'
@@ -111,7 +113,7 @@ class SessionProtocol:
         return None
 
     def due_seconds(self, now: float, last_received: float) -> float:
-        """How long until the next `tick` is worth while, at most `TICK_SECONDS`."""
+        """How long until the next `tick` is worth while: `LEAST_SECONDS` to `TICK_SECONDS`."""
         due = now + TICK_SECONDS
         if self.state is State.UPGRADED:
             due = min(due, self._opened + ACK_TIMEOUT_SECONDS)
@@ -119,7 +121,7 @@ class SessionProtocol:
             due = min(due, self._heartbeat_due)
         if not self._paused:
             due = min(due, self._dead_at(last_received))
-        return max(0.0, due - now)
+        return max(LEAST_SECONDS, due - now)
 
     def _dead_at(self, last_received: float) -> float:
         return max(last_received, self._listening_since) + self._dead_after_seconds

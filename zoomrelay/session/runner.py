@@ -14,13 +14,15 @@ from zoomrelay.config.subscriptions import subscription_id
 from zoomrelay.errors import DialError, TokenError
 from zoomrelay.session.address import build_url
 from zoomrelay.session.checked import CheckedConsumer
-from zoomrelay.session.endings import Cause, Ending, dial_failed, no_token
+from zoomrelay.session.endings import CONTESTED_CURE, Cause, Ending, dial_failed, no_token
 from zoomrelay.session.figures import PathFigures
 from zoomrelay.session.link import Link
 from zoomrelay.session.ports import Connection, Dial, FrameConsumer, PathListener, TokenProvider
 from zoomrelay.session.protocol import SessionProtocol, State
 from zoomrelay.session.reconnect import Reconnect
+from zoomrelay.session.rivalry import Rivalry
 from zoomrelay.session.transport import Dialler
+from zoomrelay.session.twins import Twins
 from zoomrelay.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
@@ -47,8 +49,9 @@ class SessionRunner:
         metrics: Metrics,
         *,
         dial: Dial | None = None,
+        twins: Twins | None = None,
     ) -> None:
-        """`subscription` as configured: an id or a pasted URL."""
+        """`subscription` as configured: an id or a pasted URL. `twins`: shared by the paths of a source."""
         self.subscription = subscription_id(subscription)
         self.accepted_since: float | None = None
         """Wall time."""
@@ -65,16 +68,19 @@ class SessionRunner:
         self._consumer = _checked(source, consumer, metrics)
         self._listener = listener
         self._clock = clock
-        self._dial = dial or Dialler(source).dial
+        self._twins = twins or Twins()
+        self._dial = dial or Dialler(source, self.subscription, self._twins.addresses).dial
         self._reconnect = Reconnect(random)
         self._figures = PathFigures(metrics, source.name, self.subscription)
         self._log = log.bind(source=source.name, subscription=self.subscription)
+        self._rivalry = Rivalry(self._reconnect.contest, self._figures, self._log)
         self._link: Link | None = None
         self._protocol = self._fresh_protocol()
         self._protocol.closed()
         self._accepted_at: float | None = None
         self._told: tuple[str, str, bool] | None = None
         self._stopping = asyncio.Event()
+        self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
         self._opening: asyncio.Timeout | None = None
@@ -82,6 +88,11 @@ class SessionRunner:
     @property
     def state(self) -> State:
         return self._protocol.state
+
+    @property
+    def contested(self) -> bool:
+        """Another consumer seems to use the subscription."""
+        return self._reconnect.contest.contested
 
     async def run(self) -> None:
         """Until `stop` is called or it is cancelled."""
@@ -96,12 +107,19 @@ class SessionRunner:
         """Close in order: what Zoom sent before it saw our close frame is handed over. Returns when
         `run` has ended."""
         self._stopping.set()
+        self._wake.set()
         opening, self._opening = self._opening, None
         if opening is not None:
             opening.reschedule(asyncio.get_running_loop().time())
         if self._link is not None:
             await self._link.close()
         await self._idle.wait()
+
+    def try_now(self) -> None:
+        """End a wait for the next attempt: somebody believes that the trouble is gone."""
+        if self.next_attempt_at is not None:
+            self._reconnect.contest.forget()
+            self._wake.set()
 
     # --- one attempt --------------------------------------------------------------------------------
 
@@ -115,6 +133,7 @@ class SessionRunner:
             # A scope without a limit of its own: `stop` ends it.
             async with asyncio.timeout(None) as self._opening:
                 token = await self._tokens.get(MIN_TOKEN_LIFE_SECONDS)
+                await self._twins.turn()
                 connection = await self._dial(build_url(self._source.ws_url, self._address, token.value))
             self._opening = None
             ending = await self._serve(connection, token)
@@ -147,12 +166,15 @@ class SessionRunner:
         return await self._link.run()
 
     async def _wait(self, delay_seconds: float) -> None:
-        """Until the next attempt is due, or `stop`."""
-        if delay_seconds > 0 and not self._stopping.is_set():
+        """Until the next attempt is due, or `stop`, or `try_now`."""
+        if self._stopping.is_set():
+            return
+        self._wake.clear()
+        if delay_seconds > 0:
             self.next_attempt_at = self._clock.wall() + delay_seconds
         try:
             async with asyncio.timeout(delay_seconds):
-                await self._stopping.wait()
+                await self._wake.wait()
         except TimeoutError:
             pass
 
@@ -161,6 +183,7 @@ class SessionRunner:
     def _on_accepted(self, token: Token) -> None:
         self.accepted_since = self._clock.wall()
         self._accepted_at = asyncio.get_running_loop().time()
+        self._twins.accepted(self.subscription)
         self._tokens.accepted(token)
         self._figures.accepted()
         self._listener.accepted(self.accepted_since)
@@ -172,12 +195,15 @@ class SessionRunner:
     def _on_second(self, heard_until: float) -> None:
         if self._protocol.accepted:
             self._listener.alive(heard_until)
+            self._reconnect.contest.held(self._accepted_seconds() or 0.0)
+            self._rivalry.tell()
         if isinstance(self._consumer, CheckedConsumer):
             self._consumer.publish()
 
     def _ended(self, token: Token | None, ending: Ending) -> float:
         """Tell everybody about the end of an attempt; the seconds to wait after it."""
         self._protocol.closed()
+        self._twins.lost(self.subscription)
         link, self._link = self._link, None
         accepted_seconds = self._accepted_seconds()
         self.accepted_since = self._accepted_at = None
@@ -189,12 +215,15 @@ class SessionRunner:
         delay_seconds = self._reconnect.delay_seconds(
             ending, accepted_seconds=accepted_seconds, token_left=token_left
         )
+        if self._reconnect.contest.unsaid and ending.cause is Cause.CLOSED:
+            self.cure = CONTESTED_CURE
         if link is not None and accepted_seconds is not None:
             self._say_closed(ending, link.heard_until(ending), accepted_seconds)
         else:
             self._figures.attempted(ending.cause)
-        if accepted_seconds is None or slow:
+        if slow or (accepted_seconds is None and not self._reconnect.contest.displaced):
             self._say_failed(ending, delay_seconds, slow=slow)
+        self._rivalry.ended(ending, delay_seconds)
         return delay_seconds
 
     def _say_closed(self, ending: Ending, heard_until: float, accepted_seconds: float) -> None:

@@ -7,9 +7,10 @@ import functools
 import logging
 import socket
 import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, cast
 
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection, connect, get_proxy  # type: ignore[attr-defined]
 from websockets.exceptions import (
     ConnectionClosed,
     InvalidHandshake,
@@ -27,11 +28,18 @@ from zoomrelay.errors import ConnectionEnded, DialError
 from zoomrelay.session.cutter import Cutter
 from zoomrelay.session.hearing import Hearing
 from zoomrelay.session.inbox import Inbox
+from zoomrelay.session.spread import Addresses
 
 OPEN_TIMEOUT_SECONDS = 15.0
 """From the look-up of the name to the end of the upgrade."""
+ADDRESS_TIMEOUT_SECONDS = 4.0
+"""For TCP and TLS at one address, while the name has others."""
 CLOSE_TIMEOUT_SECONDS = 2.0
 """For the other side's close frame; short, for a stop waits for it."""
+
+Resolve = Callable[[str, int], Awaitable[list[str]]]
+"""Host and port to addresses, see `look_up`."""
+Route = Callable[[str, int], AsyncIterator[tuple[str, float | None]]]
 
 _USER_AGENT = f"zoomrelay/{__version__}"
 
@@ -110,20 +118,34 @@ class StampedConnection(ClientConnection):
 
 
 class Dialler:
-    """Opens WebSockets with one source's proxy, certificates and limits."""
+    """Opens WebSockets of one path, with its source's proxy, certificates and limits."""
 
-    def __init__(self, source: SourceConfig, *, open_timeout_seconds: float = OPEN_TIMEOUT_SECONDS) -> None:
+    def __init__(
+        self,
+        source: SourceConfig,
+        path: str = "",
+        addresses: Addresses | None = None,
+        *,
+        resolve: Resolve | None = None,
+        open_timeout_seconds: float = OPEN_TIMEOUT_SECONDS,
+    ) -> None:
+        """`addresses` is shared by the paths of the source, which use different ones where there are
+        several and no proxy is in between."""
         self._source = source
+        self._path = path
+        self._addresses = addresses or Addresses()
+        self._resolve = resolve or look_up
         self._open_timeout_seconds = open_timeout_seconds
 
     async def dial(self, url: str) -> StampedConnection:
         """Raises `DialError`."""
         try:
-            connection = await _ConnectWithoutRedirects(url, **self._options(url))
+            connection = await _Connect(url, self._route, **self._options(url))
         except InvalidURI:
             # Without its cause, which quotes the URL.
             raise DialError("the WebSocket's address is no ws:// or wss:// URL", stage="url") from None
         except _FOREIGN as error:
+            self._addresses.failed(self._path)
             raise _dial_error(error) from error
         assert isinstance(connection, StampedConnection)
         return connection
@@ -148,12 +170,45 @@ class Dialler:
             options["proxy_ssl"] = self._tls
         return options
 
+    async def _route(self, host: str, port: int) -> AsyncIterator[tuple[str, float | None]]:
+        """Addresses to try, best first, each with the seconds that it may take; None: what is left."""
+        *others, last = self._addresses.in_order(self._path, await self._resolve(host, port))
+        for address, seconds in [*((one, ADDRESS_TIMEOUT_SECONDS) for one in others), (last, None)]:
+            self._addresses.using(self._path, address)
+            yield address, seconds
+
     @functools.cached_property
     def _tls(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=self._source.ca_file)
 
 
-class _ConnectWithoutRedirects(connect):
+async def look_up(host: str, port: int) -> list[str]:
+    """The host's addresses, at least one, as the system orders them. Raises `socket.gaierror`."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(address[0]) for *_, address in found]
+
+
+class _Connect(connect):
+    """To the addresses of `route`, unless a proxy looks the name up; without following redirects."""
+
+    def __init__(self, uri: str, route: Route, **options: Any) -> None:
+        super().__init__(uri, **options)
+        self._route = route
+
+    async def open_tcp_connection(self) -> ClientConnection:
+        if self.proxy is not True or get_proxy(self.ws_uri) is not None:
+            return await super().open_tcp_connection()
+        error = OSError()
+        async for address, seconds in self._route(self.ws_uri.host, self.ws_uri.port):
+            # The server's name in TLS and the Host header stay those of the URL.
+            self.create_connection_kwargs |= {"host": address, "port": self.ws_uri.port}
+            try:
+                async with asyncio.timeout(seconds):
+                    return await super().open_tcp_connection()
+            except OSError as failed:
+                error = failed
+        raise error
+
     def process_redirect(self, exc: Exception) -> Exception | str:
         # A redirect would take the token in the query to wherever it says.
         return exc

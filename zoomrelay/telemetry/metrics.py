@@ -62,6 +62,12 @@ class Metrics:
         )
         self.session_attempts = counter("session_attempts", "Attempts to connect by result.", *path, "result")
         self.session_closes = counter("session_closes", "Ends of sockets by cause.", *path, "cause")
+        self.path_displaced = counter(
+            "path_displaced", "Times that another consumer took the subscription from us.", *path
+        )
+        self.path_contested = gauge(
+            "path_contested", "1 while another consumer seems to use the subscription.", *path
+        )
         self.frames = counter("frames", "Frames received by kind.", *path, "kind")
         self.heartbeat_round_trip = gauge(
             "heartbeat_round_trip_seconds", "Time from the last heartbeat to its reply.", *path

@@ -121,7 +121,8 @@ REPLACED = [
     (
         'subscriptions = ["ZhPGtK84QbapRWXzEBW7MA"]',
         'subscriptions = ["same", "wss://ws.zoom.us/ws?subscriptionId=same"]',
-        "subscriptions entry 2: is the same as main entry 1 (Zoom keeps one socket per subscription)",
+        "subscriptions entry 2: is the same subscription as sources.main.subscriptions entry 1 (Zoom serves"
+        " one connection per subscription: remove one, or make another subscription)",
     ),
     (
         'account_id = "account-1"',
@@ -238,11 +239,15 @@ def test_two_file_sinks_may_not_share_a_file(problems, tmp_path: Path) -> None:
     assert problem.startswith("sinks.second: writes to the file /") and "as sinks.archive does" in problem
 
 
-def test_the_same_subscription_in_two_sources(problems) -> None:
-    text = SOURCE + SOURCE.replace("main", "second")
-    assert problems(text) == [
-        "sources.second.subscriptions entry 1: is the same as main entry 1 "
-        "(Zoom keeps one socket per subscription)"
+@pytest.mark.parametrize(
+    "text", ["ZhPGtK84QbapRWXzEBW7MA", "wss://h/ws?subscriptionId=ZhPGtK84QbapRWXzEBW7MA"]
+)
+def test_the_same_subscription_in_two_sources(problems, text: str) -> None:
+    second = SOURCE.replace("main", "second").replace("ZhPGtK84QbapRWXzEBW7MA", text)
+    assert problems(SOURCE + second) == [
+        "sources.second.subscriptions entry 1: is the same subscription as"
+        " sources.main.subscriptions entry 1"
+        " (Zoom serves one connection per subscription: remove one, or make another subscription)"
     ]
 
 

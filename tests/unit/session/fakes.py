@@ -16,10 +16,12 @@ from zoomrelay.errors import ConnectionEnded, DialError, TokenError
 from zoomrelay.session.hearing import Hearing
 from zoomrelay.session.messages import EventFrame
 from zoomrelay.session.runner import SessionRunner
+from zoomrelay.session.twins import Twins
 from zoomrelay.telemetry.metrics import Metrics
 
 ACCEPT = b'{"module":"build_connection","success":true,"content":"ok","header":{}}'
 LIVE = b'{"module":"heartbeat","success":true,"content":"live","header":{}}'
+DISPLACED = "Connected in another place"
 WALL = 1_700_000_000.0
 
 
@@ -139,6 +141,28 @@ class FakeZoom:
         return [later - earlier for earlier, later in zip(self.dialled, self.dialled[1:], strict=False)]
 
 
+class JealousZoom(FakeZoom):
+    """Serves one connection per URL, the newest: who was there before is told so, or only closed."""
+
+    def __init__(self, *, word: bool = True) -> None:
+        super().__init__(stays)
+        self.word = word
+        self.displaced: list[float] = []
+        """When."""
+        self._holders: dict[str, FakeConnection] = {}
+
+    async def dial(self, url: str) -> FakeConnection:
+        connection = await super().dial(url)
+        holder = self._holders.get(url)
+        self._holders[url] = connection
+        if holder is not None and holder.ended is None:
+            self.displaced.append(asyncio.get_running_loop().time())
+            if self.word:
+                holder.frame(refuse(DISPLACED))
+            holder.end(1000, "Bye")
+        return connection
+
+
 async def stays(connection: FakeConnection) -> None:
     """Accepts, and stays open."""
     connection.frame(ACCEPT)
@@ -238,7 +262,15 @@ class House:
     """A runner among fakes."""
 
     def __init__(
-        self, zoom: FakeZoom, *, spares: int = 1, capacity: int = 1_000_000, **source: object
+        self,
+        zoom: FakeZoom,
+        *,
+        spares: int = 1,
+        capacity: int = 1_000_000,
+        subscription: str = "sub1",
+        seed: int = 7,
+        twins: Twins | None = None,
+        **source: object,
     ) -> None:
         self.zoom = zoom
         self.tokens = FakeTokens(spares)
@@ -248,14 +280,15 @@ class House:
         self.metrics = Metrics(CollectorRegistry())
         self.runner = SessionRunner(
             source_config(**source),
-            "sub1",
+            subscription,
             self.tokens,
             self.consumer,
             self.listener,
             self.clock,
-            Random(7),
+            Random(seed),
             self.metrics,
             dial=zoom.dial,
+            twins=twins,
         )
 
     async def during(self, seconds: float) -> None:

@@ -9,7 +9,7 @@ import ssl
 import struct
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from websockets.asyncio.server import Request, Response, ServerConnection, serve
 
 from tests.unit.session.fakes import source_config
 from zoomrelay.errors import ConnectionEnded, DialError
+from zoomrelay.session import transport
+from zoomrelay.session.spread import Addresses
 from zoomrelay.session.transport import Dialler, StampedConnection
 
 PEM = Path(__file__).with_name("localhost.pem")
@@ -204,6 +206,140 @@ async def test_stages_of_failure(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", not_found)
     assert (await failure(1, host="nowhere.invalid")).stage == "dns"
+
+
+# --- several addresses ------------------------------------------------------------------------------
+
+NEAR = ["127.0.0.1", "127.0.0.2", "127.0.0.3"]
+
+
+class Places:
+    """One server per loopback address, all on one port, and the name that leads to them."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.answers = list(NEAR)
+        """Of the resolver."""
+        self.asked: list[tuple[str, int]] = []
+        self.hosts: list[str | None] = []
+        """The Host header of each request."""
+        self.sick: set[str] = set()
+        """Addresses whose upgrade is answered with 503."""
+        self._stack = AsyncExitStack()
+
+    async def open(self, *addresses: str, context: ssl.SSLContext | None = None) -> None:
+        for address in addresses:
+            how = {"process_request": self._look, "ssl": context}
+            listening = serve(silent, address, self.port, **how)  # type: ignore[arg-type]
+            opened = await self._stack.enter_async_context(listening)
+            self.port = opened.sockets[0].getsockname()[1]
+
+    async def __aenter__(self) -> Places:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    def _look(self, connection: ServerConnection, request: Request) -> Response | None:
+        self.hosts.append(request.headers["Host"])
+        if connection.local_address[0] in self.sick:
+            return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "sick\n")
+        return None
+
+    async def resolve(self, host: str, port: int) -> list[str]:
+        self.asked.append((host, port))
+        return list(self.answers)
+
+    def dialler(self, path: str, addresses: Addresses, **source: object) -> Callable[[], Awaitable[str]]:
+        """What dials, and says which address it came to."""
+        dialler = Dialler(
+            source_config(**source), path, addresses, resolve=self.resolve, open_timeout_seconds=5
+        )
+        scheme = "wss" if source else "ws"
+
+        async def dial() -> str:
+            connection = await dialler.dial(f"{scheme}://localhost:{self.port}/ws?access_token={TOKEN}")
+            address: str = connection.remote_address[0]
+            await connection.close()
+            return address
+
+        return dial
+
+
+async def test_each_path_has_an_address_of_its_own_and_keeps_it() -> None:
+    async with Places() as places:
+        await places.open(*NEAR)
+        addresses = Addresses()
+        paths = [places.dialler(path, addresses) for path in "abc"]
+        assert await asyncio.gather(*(dial() for dial in paths)) == NEAR
+        places.answers.reverse()
+        assert [await dial() for dial in paths] == NEAR
+        assert set(places.asked) == {("localhost", places.port)}
+        assert set(places.hosts) == {f"localhost:{places.port}"}
+
+
+async def test_the_name_is_checked_in_tls_and_not_the_address() -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(PEM)
+    names: list[object] = []
+    context.sni_callback = lambda _socket, name, _context: names.append(name)
+    async with Places() as places:
+        # 127.0.0.2 is not in the certificate, the name is.
+        await places.open("127.0.0.2", context=context)
+        places.answers = ["127.0.0.2"]
+        assert await places.dialler("a", Addresses(), ca_file=PEM)() == "127.0.0.2"
+    assert names == ["localhost"]
+
+
+async def test_an_address_where_nobody_listens_costs_only_the_next_one() -> None:
+    async with Places() as places:
+        await places.open("127.0.0.2", "127.0.0.3")
+        addresses = Addresses()
+        assert await places.dialler("a", addresses)() == "127.0.0.2"
+        assert await places.dialler("b", addresses)() == "127.0.0.3"
+        places.answers = ["127.0.0.1"]
+        with pytest.raises(DialError) as caught:
+            await places.dialler("c", addresses)()
+        assert caught.value.stage == "tcp"
+
+
+async def test_an_address_that_never_answers_is_left_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "ADDRESS_TIMEOUT_SECONDS", 0.2)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(PEM)
+
+    async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with Places() as places:
+        await places.open("127.0.0.2", context=context)
+        async with await asyncio.start_server(mute, "127.0.0.1", places.port):
+            assert await places.dialler("a", Addresses(), ca_file=PEM)() == "127.0.0.2"
+
+
+async def test_an_address_that_refuses_the_upgrade_comes_last_the_next_time() -> None:
+    async with Places() as places:
+        await places.open(*NEAR)
+        places.sick = {"127.0.0.1"}
+        dial = places.dialler("a", Addresses())
+        with pytest.raises(DialError) as caught:
+            await dial()
+        assert (caught.value.stage, caught.value.status) == ("upgrade", 503)
+        assert await dial() == "127.0.0.2"
+
+
+async def test_behind_a_proxy_the_name_is_left_to_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy = Proxy()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(PEM)
+    async with Places() as places, tcp(proxy) as proxy_port:
+        await places.open("127.0.0.1", context=context)
+        for source in ({"proxy": f"http://127.0.0.1:{proxy_port}"}, {}):
+            monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy_port}")
+            await places.dialler("a", Addresses(), ca_file=PEM, **source)()
+        assert [request.split()[1] for request in proxy.requests] == [f"localhost:{places.port}"] * 2
+        assert places.asked == []
 
 
 async def test_what_is_no_websocket_and_what_never_answers() -> None:
