@@ -108,15 +108,16 @@ async def test_shed_events_are_in_the_ledger_once_with_their_sum(tmp_path: Path)
         await lab.start()
         await lab.zoom.burst(3000)
         await lab.relay.until(lambda: lab.relay.log("spool.shed"), "the shedding")
-        gaps = await listed(lab, lambda gaps: any(gap.cause == "shed" for gap in gaps))
-        (gap,) = [gap for gap in gaps if gap.cause == "shed"]
+        gaps = await listed(lab, lambda gaps: any(gap.sink == "crm" for gap in gaps))
+        (gap,) = [gap for gap in gaps if gap.cause == "shed" and gap.sink == "crm"]
         assert gap.to_ms is None, "it may go on"
         await lab.relay.stop()
         shed = sum(line["events"] for line in lab.relay.log("spool.shed"))
         # The last commit may shed some more, after the episode was closed for the stop.
         gaps = [gap for gap in ledger.read(lab.state_dir) if gap.cause == "shed"]
-        assert sum(gap.events or 0 for gap in gaps) == shed and len(gaps) <= 2
-        assert all(gap.sink == "crm" and gap.to_ms is not None and not gap.lossless for gap in gaps)
+        assert sum(gap.events or 0 for gap in gaps) == shed
+        assert len([gap for gap in gaps if gap.sink == "crm"]) in (1, 2)
+        assert all(gap.to_ms is not None and not gap.lossless for gap in gaps)
 
 
 async def test_refused_signatures_are_in_the_ledger(tmp_path: Path) -> None:
