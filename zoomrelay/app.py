@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from random import Random
 from typing import Protocol
 
@@ -80,7 +81,7 @@ class Relay:
         self.state = StateDirectory(config.state_dir)
         self.started = asyncio.Event()
         """Set once spool and sinks are open and the first attempt to connect is under way."""
-        self.spool = build_spool(config, self.clock, self._note_shed)
+        self.spool = build_spool(config, self.clock, self._note_shed, self.state.reclaim)
         self._random = random or Random()
         self._started_at = self.clock.wall()
         self._intake = Intake(self.spool, self.clock, self._random, self.metrics)
@@ -344,12 +345,18 @@ class Relay:
         )
 
 
-def build_spool(config: Config, clock: Clock, on_shed: OnShed = lambda _sink, _count: None) -> Spool:
-    """The spool of this configuration, not opened; the caller holds the state directory's lock."""
+def build_spool(
+    config: Config,
+    clock: Clock,
+    on_shed: OnShed = lambda _sink, _count: None,
+    reclaim: Callable[[], None] = lambda: None,
+) -> Spool:
+    """The spool of this configuration, not opened; the caller holds the state directory's lock, and
+    `reclaim` takes it anew where the directory has vanished."""
     limit = config.spool.max_bytes
     if config.spool.type == "memory":
         return MemorySpool(max_bytes=limit, clock=clock, on_shed=on_shed)
-    return SqliteSpool(config.state_dir, max_bytes=limit, clock=clock, on_shed=on_shed)
+    return SqliteSpool(config.state_dir, max_bytes=limit, clock=clock, on_shed=on_shed, reclaim=reclaim)
 
 
 def sink_starts(config: Config) -> list[SinkStart]:

@@ -24,6 +24,7 @@ MAX_EVENTS = 500
 MAX_BYTES = 16 * 1024 * 1024
 """Bounds of what gathers while as much is being committed: small enough that under a flood an event waits
 some tens of milliseconds here, and the rest in the socket."""
+_COUNT_PAUSE_SECONDS = 1.0
 
 
 class Intake:
@@ -78,12 +79,18 @@ class Intake:
         return int(self._clock.wall() * 1000)
 
     async def room(self) -> None:
-        """Return when there is room again; the time spent is counted."""
-        start = self._clock.elapsed()
+        """Return when there is room again; the time spent is counted, about every second."""
+        counted = self._clock.elapsed()
         while self._gate.full:
             self._emptied.clear()
-            await self._emptied.wait()
-        self._metrics.intake_paused.inc(self._clock.elapsed() - start)
+            try:
+                async with asyncio.timeout(_COUNT_PAUSE_SECONDS):
+                    await self._emptied.wait()
+            except TimeoutError:
+                pass
+            now = self._clock.elapsed()
+            self._metrics.intake_paused.inc(now - counted)
+            counted = now
 
     def held_until_ms(self, last_frame_ms: int) -> int:
         """Everything received up to this wall time is durable: the last frame's time, or that of the

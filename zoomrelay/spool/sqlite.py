@@ -47,12 +47,21 @@ _T = TypeVar("_T")
 
 
 class SqliteSpool(SqliteRoom):
-    """`path` is the directory; the file in it is `spool.sqlite`. `on_shed(sink, count)` is told of losses."""
+    """`path` is the directory; the file in it is `spool.sqlite`. `on_shed(sink, count)` is told of losses.
+    `reclaim`: see `Database`."""
 
     def __init__(
-        self, path: Path, *, max_bytes: int, clock: Clock, on_shed: OnShed = lambda _sink, _count: None
+        self,
+        path: Path,
+        *,
+        max_bytes: int,
+        clock: Clock,
+        on_shed: OnShed = lambda _sink, _count: None,
+        reclaim: Callable[[], None] = lambda: None,
     ) -> None:
-        super().__init__(path / FILE_NAME, max_bytes=max_bytes, clock=clock, on_shed=on_shed)
+        super().__init__(
+            path / FILE_NAME, max_bytes=max_bytes, clock=clock, on_shed=on_shed, reclaim=reclaim
+        )
         self._ahead: dict[str, tuple[Token, list[Item]]] = {}
 
     # --- life ---------------------------------------------------------------------------------------

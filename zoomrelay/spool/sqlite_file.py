@@ -30,6 +30,8 @@ from zoomrelay.errors import SpoolError, SpoolFormatError
 FORMAT = 1
 PAGE_BYTES = 8192
 APPLICATION_ID = 0x7A6D7231  # "zmr1"
+COMPANIONS = ("", "-wal", "-shm")
+"""What is added to the file's name for each of the files that belong together."""
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -73,7 +75,6 @@ CREATE VIEW events AS
       JOIN paths AS p ON p.id = json_extract(e.value, '$[1]');
 """
 
-
 class Damaged(Exception):
     """The file is not usable as it is, but may be in parts."""
 
@@ -93,10 +94,13 @@ def errors_as_ours(path: Path) -> Iterator[None]:
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """Whether the error speaks of the file's content, rather than of the disk or of a lock."""
+    """Whether the error speaks of the file's content (or that it ends too soon), rather than of the disk or
+    of a lock."""
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:  # raised by the module itself, for text that is none
         return type(error) is sqlite3.OperationalError and "decode" in str(error)
+    if code == sqlite3.SQLITE_IOERR_SHORT_READ:
+        return True
     return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
@@ -119,6 +123,13 @@ def open_checked(path: Path) -> sqlite3.Connection:
         elif path.with_name(path.name + "-wal").exists():
             raise Damaged("the file is empty, its write-ahead log is not")
         return _open_writing(path)
+
+
+def verify(connection: sqlite3.Connection) -> None:
+    """Look through the whole file, a second per 100 MB. Raises `Damaged`."""
+    (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if found != "ok":
+        raise Damaged(found)
 
 
 def make_private(path: Path) -> None:

@@ -18,7 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoomrelay.spool.sqlite_file import PAGE_BYTES, connect, make_private, open_checked, sync_directory
+from zoomrelay.spool.sqlite_file import (
+    COMPANIONS,
+    PAGE_BYTES,
+    connect,
+    make_private,
+    open_checked,
+    sync_directory,
+)
 
 _SMALL_TABLES = ("meta", "paths", "sinks", "lanes")
 _LARGE_TABLES = {
@@ -28,14 +35,13 @@ _LARGE_TABLES = {
 }
 """Table -> its key, and an index that names all of its rows."""
 _ROWS_PER_COMMIT = 64
-_COMPANIONS = ("", "-wal", "-shm")
 
 
 @dataclass(slots=True)
 class Salvaged:
-    """What could be read, and where the damaged file is now."""
+    """What could be read, and where the file is now that stood there (None if there was none)."""
 
-    aside: Path
+    aside: Path | None
     events: int = 0
     dead_letters: int = 0
 
@@ -59,6 +65,23 @@ def rebuild(path: Path) -> Salvaged:
     return Salvaged(aside, events, dead_letters)
 
 
+def carry_over(old: sqlite3.Connection, path: Path) -> Salvaged:
+    """Put what an open connection shows into a new file at `path`, although its own file is not there any
+    more. Whatever stands there instead is set aside. `finish_rebuild` completes it, once the old connections
+    are closed: closing them removes a log of that name.
+
+    Raises as `rebuild` does; then nothing stands there that did not before.
+    """
+    work, fresh = _beside(path, ".salvage"), _beside(path, ".recovered")
+    _remove(work)
+    _remove(fresh)
+    with contextlib.closing(open_checked(work)) as new:
+        events, dead_letters = _copy_rows(new, old)
+    work.rename(fresh)
+    stands = any(_beside(path, suffix).exists() for suffix in COMPANIONS)
+    return Salvaged(_set_aside(path) if stands else None, events, dead_letters)
+
+
 def finish_rebuild(path: Path) -> None:
     """Give the new file its name, where that was not done before a kill."""
     fresh = _beside(path, ".recovered")
@@ -74,13 +97,13 @@ def _beside(path: Path, suffix: str) -> Path:
 
 
 def _remove(path: Path) -> None:
-    for suffix in _COMPANIONS:
+    for suffix in COMPANIONS:
         _beside(path, suffix).unlink(missing_ok=True)
 
 
 def _set_aside(path: Path) -> Path:
     aside = _beside(path, f".damaged-{time.time_ns() // 1_000_000}")
-    for suffix in _COMPANIONS:
+    for suffix in COMPANIONS:
         with contextlib.suppress(FileNotFoundError):
             _beside(path, suffix).rename(_beside(aside, suffix))
     sync_directory(path.parent)
@@ -125,10 +148,15 @@ def _connect_tolerant(path: Path) -> sqlite3.Connection:
 
 def _salvage(new: sqlite3.Connection, work: Path) -> tuple[int, int]:
     with contextlib.closing(_connect_tolerant(work)) as old:
-        for table in _SMALL_TABLES:
-            _insert(new, table, _rows(old, f"SELECT * FROM {table}"))  # noqa: S608 - names are ours
-        for table, (key, index) in _LARGE_TABLES.items():
-            _insert(new, table, _row_by_row(old, table, key, index))
+        return _copy_rows(new, old)
+
+
+def _copy_rows(new: sqlite3.Connection, old: sqlite3.Connection) -> tuple[int, int]:
+    """The numbers of events and of dead letters in `new` then."""
+    for table in _SMALL_TABLES:
+        _insert(new, table, _rows(old, f"SELECT * FROM {table}"))  # noqa: S608 - names are ours
+    for table, (key, index) in _LARGE_TABLES.items():
+        _insert(new, table, _row_by_row(old, table, key, index))
     (events,) = new.execute("SELECT coalesce(sum(events), 0) FROM segments").fetchone()
     (dead_letters,) = new.execute("SELECT count(*) FROM dead").fetchone()
     return events, dead_letters

@@ -7,7 +7,7 @@ failed is put back before the next one is built, and the file never shows a late
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -64,9 +64,11 @@ class SqliteStore(MarkedSpool):
 
     _EVENT_BYTES = 150
 
-    def __init__(self, path: Path, *, max_bytes: int, clock: Clock, on_shed: OnShed) -> None:
+    def __init__(
+        self, path: Path, *, max_bytes: int, clock: Clock, on_shed: OnShed, reclaim: Callable[[], None]
+    ) -> None:
         super().__init__(clock, recent_bytes=_RECENT_BYTES, on_shed=on_shed)
-        self._database = Database(path)
+        self._database = Database(path, reclaim)
         self._max_bytes = max_bytes
         self._dead_limit_bytes = dead_limit_bytes(max_bytes)
         self._turn = asyncio.Lock()
@@ -81,6 +83,8 @@ class SqliteStore(MarkedSpool):
         self._repaired_at = float("-inf")
         self._repairs = 0
         self._trouble = ""
+        self._unheld = False
+        """The newest events could not be written: that something smaller can be is no recovery."""
         self._closed = False
 
     def _held_bytes(self) -> int:
@@ -138,8 +142,11 @@ class SqliteStore(MarkedSpool):
             done = await self._write(job)
         except BaseException as error:
             self._outbox.put_back(taken)
+            self._unheld = self._unheld or bool(items or quarantined)
             self._failed(error)
             raise
+        if items or quarantined:
+            self._unheld = False
         self._written(job, done)
         self._held(items, quarantined, arrived)
         return done
@@ -201,7 +208,7 @@ class SqliteStore(MarkedSpool):
         self._flush_soon(_RETRY_SECONDS)
 
     def _written(self, job: Job, done: Done) -> None:
-        if self._trouble:
+        if self._trouble and not self._unheld:
             log.info("spool.write_recovered")
             self._trouble = ""
         self._events -= done.dropped_events

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from zoomrelay.errors import StateDirectoryError
@@ -54,9 +55,25 @@ class StateDirectory:
             raise StateDirectoryError(
                 f"state directory {self.path} cannot be locked: {error.strerror}"
             ) from error
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps({"pid": os.getpid()}).encode(), 0)
         self._lock = descriptor
+        with suppress(OSError):  # for `holder` only; on a full disk it must do without
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps({"pid": os.getpid()}).encode(), 0)
+
+    def reclaim(self) -> None:
+        """Hold it still: make it and its lock anew where they were removed or replaced. Raises
+        `StateDirectoryError` as `acquire` does, and then the next call tries again."""
+        before = self._lock
+        if before is None or self._is_lock(before):
+            return
+        self.acquire(create=True)
+        os.close(before)
+
+    def _is_lock(self, descriptor: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(descriptor), (self.path / "lock").stat())
+        except (FileNotFoundError, NotADirectoryError):
+            return False
 
     def release(self) -> None:
         """Let go. May be called twice."""

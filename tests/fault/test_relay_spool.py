@@ -1,0 +1,247 @@
+"""Trouble with the spool under the real relay: it stays connected, says so, and recovers by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import sqlite3
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.support import books
+from tests.support.lab import Lab
+from tests.support.receiver import Receiver
+from tests.support.small_disk import no_file_beyond, small_disk
+from zoomrelay.spool.sqlite_file import FORMAT
+from zoomrelay.spool.statedir import StateDirectory
+
+MIB = 1024**2
+PAGE_BYTES = 8192
+
+
+async def asked(lab: Lab, path: str) -> str:
+    address = lab.relay.log("admin.listening")[-1]["addresses"][0]
+    async with aiohttp.ClientSession() as session, session.get(f"http://{address}{path}") as answer:
+        return await answer.text()
+
+
+async def not_ready_because(lab: Lab) -> str:
+    reasons: list[str] = json.loads(await asked(lab, "/readyz"))["not_ready_because"]
+    return "; ".join(reasons)
+
+
+async def metric(lab: Lab, name: str) -> float:
+    (value,) = [
+        line.split()[-1] for line in (await asked(lab, "/metrics")).splitlines() if line.startswith(name + " ")
+    ]
+    return float(value)
+
+
+async def logged(lab: Lab, event: str, count: int = 1) -> dict[str, Any]:
+    """The line of the log that tells of this, once there are so many."""
+    await lab.relay.until(lambda: len(lab.relay.log(event)) >= count, event, seconds=30)
+    return lab.relay.log(event)[-1]
+
+
+async def stays_connected_and_loses_nothing(lab: Lab) -> None:
+    """Everything that was sent arrives; the first connection is the only one; the books balance."""
+    await lab.finish()
+    assert await not_ready_because(lab) == ""
+    await lab.relay.stop()
+    print(lab.figures())
+    lab.judge()
+    assert len(lab.zoom.journal.connections) == 1
+    assert lab.zoom.journal.unheard == 0
+    sent = {one.content for one in lab.zoom.journal.since()}
+    assert sent <= set(lab.delivered()["archive"])
+
+
+async def paused_while_it_lasts(lab: Lab, words: str) -> asyncio.Task[bool]:
+    """More comes than may wait in memory; what the relay says about that."""
+    flood = asyncio.create_task(lab.zoom.flood(lab.zoom.prepare(12_000)))
+    assert words in (await logged(lab, "spool.write_failed"))["error"]
+    assert "tried again" in (await logged(lab, "intake.spool_unavailable"))["hint"]
+    for _ in range(3):
+        await lab.pause(0.7)
+        assert words in await not_ready_because(lab)
+        assert await metric(lab, "zoomrelay_spool_writable") == 0
+    assert await metric(lab, "zoomrelay_intake_paused_seconds_total") > 0.5
+    assert 500 <= await metric(lab, "zoomrelay_intake_events") < 5_000  # of 12,000
+    assert len(lab.relay.log("spool.write_failed")) == 1
+    return flood
+
+
+# --- a disk that takes nothing ----------------------------------------------------------------------
+
+
+async def test_disk_full(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "state", 40 * MIB) as disk:
+        async with Lab(tmp_path, seed=1) as lab:
+            await lab.start()
+            await lab.zoom.burst(50)
+            disk.fill()
+            flood = await paused_while_it_lasts(lab, "disk is full")
+            disk.free()
+            await flood
+            assert (await logged(lab, "intake.spool_available"))["unavailable_seconds"] > 1
+            await logged(lab, "spool.write_recovered")
+            await stays_connected_and_loses_nothing(lab)
+
+
+async def test_io_error(tmp_path: Path) -> None:
+    async with Lab(tmp_path, seed=2) as lab:
+        await lab.start()
+        for _ in range(20):  # every commit writes whole pages, so this log is by far the longest file
+            await lab.zoom.burst(5)
+        await lab.pause(1)
+        wal_bytes = (lab.state_dir / "spool.sqlite-wal").stat().st_size
+        with no_file_beyond(lab.relay.pid, wal_bytes + 1000):
+            flood = await paused_while_it_lasts(lab, "disk I/O error")
+        await flood
+        await logged(lab, "spool.write_recovered")
+        await stays_connected_and_loses_nothing(lab)
+
+
+# --- files that somebody takes away -----------------------------------------------------------------
+
+
+def remove_directory(state: Path) -> None:
+    shutil.rmtree(state)
+
+
+def move_directory_away(state: Path) -> None:
+    state.rename(state.with_name("elsewhere"))
+
+
+def empty_directory(state: Path) -> None:
+    for file in state.iterdir():
+        file.unlink()
+
+
+def remove_log(state: Path) -> None:
+    (state / "spool.sqlite-wal").unlink()
+
+
+def replace_file(state: Path) -> None:
+    (state / "other").write_bytes(b"dear diary, " * 5000)
+    (state / "other").rename(state / "spool.sqlite")
+
+
+@pytest.mark.parametrize(
+    "take", [remove_directory, move_directory_away, empty_directory, remove_log, replace_file]
+)
+async def test_what_was_taken_away_is_put_back(tmp_path: Path, take: Callable[[Path], None]) -> None:
+    """With everything that it held: a kill and a new start show that."""
+    receiver = Receiver(refuse_part=1.0)
+    async with Lab(tmp_path, seed=3, receiver=receiver) as lab:
+        await lab.start()
+        await lab.zoom.burst(200)
+        await lab.relay.until(lambda: len(lab.delivered()["archive"]) == 200, "the archive")
+        take(lab.state_dir)
+        await lab.zoom.burst(200)
+        assert (await logged(lab, "spool.put_back"))["events"] == 200
+        await lab.relay.until(lambda: len(lab.delivered()["archive"]) == 400, "the archive")
+        assert await not_ready_because(lab) == ""
+        await lab.relay.until(lambda: (lab.state_dir / "control.sock").exists(), "the control socket")
+        await lab.ask()
+        await lab.pause(1.5)  # a sign of life for the ledger
+        lab.kill()
+        assert len(lab.zoom.journal.connections) == 1
+        await lab.start()
+        receiver.refuse_part = 0.0
+        await lab.finish()
+        await lab.relay.stop()
+        print(lab.figures())
+        lab.judge()
+        assert len(set(receiver.taken)) == 401
+        assert len(set(lab.delivered()["archive"])) == 401
+
+
+async def test_a_directory_that_cannot_be_made_anew(tmp_path: Path) -> None:
+    """Something else has its name: events wait in memory until somebody acts."""
+    async with Lab(tmp_path, seed=4) as lab:
+        await lab.start()
+        await lab.zoom.burst(50)
+        await lab.pause(1)
+        lab.state_dir.rename(tmp_path / "elsewhere")
+        lab.state_dir.write_bytes(b"")
+        await lab.zoom.burst(50)
+        assert "state directory" in (await logged(lab, "spool.write_failed"))["error"]
+        assert "state directory" in await not_ready_because(lab)
+        lab.state_dir.unlink()
+        (tmp_path / "elsewhere").rename(lab.state_dir)
+        await logged(lab, "spool.write_recovered")
+        assert not lab.relay.log("spool.put_back")  # it is the same file again
+        await stays_connected_and_loses_nothing(lab)
+
+
+async def test_a_directory_that_another_relay_took(tmp_path: Path) -> None:
+    """Its lock is another process's: nothing in it is touched."""
+    async with Lab(tmp_path, seed=5) as lab:
+        await lab.start()
+        await lab.zoom.burst(50)
+        await lab.pause(1)
+        lab.state_dir.rename(tmp_path / "elsewhere")
+        other = StateDirectory(lab.state_dir)
+        other.acquire(create=True)
+        await lab.zoom.burst(50)
+        assert "in use by the process" in (await logged(lab, "spool.write_failed"))["error"]
+        assert "in use by the process" in await not_ready_because(lab)
+        assert not list(lab.state_dir.glob("spool.sqlite*"))
+        other.release()
+        await logged(lab, "spool.put_back")
+        await stays_connected_and_loses_nothing(lab)
+
+
+# --- files that somebody spoils ---------------------------------------------------------------------
+
+
+def cut_file(state: Path) -> None:
+    os.truncate(state / "spool.sqlite", 5 * PAGE_BYTES)
+
+
+def cut_log(state: Path) -> None:
+    os.truncate(state / "spool.sqlite-wal", 100_000)
+
+
+def cut_file_to_nothing(state: Path) -> None:
+    os.truncate(state / "spool.sqlite", 0)
+
+
+@pytest.mark.parametrize("cut", [cut_file, cut_file_to_nothing, cut_log])
+async def test_cut_while_it_runs(tmp_path: Path, cut: Callable[[Path], None]) -> None:
+    """Found at the next commit, before anything is written behind the cut: what is readable is kept, the
+    rest counts as dead, and what comes afterwards is held."""
+    receiver = Receiver(refuse_part=1.0)
+    async with Lab(tmp_path, seed=6, receiver=receiver) as lab:
+        await lab.start()
+        for _ in range(10):
+            await lab.zoom.burst(400)
+        await lab.relay.until(lambda: len(lab.delivered()["archive"]) == 4000, "the archive")
+        await lab.pause(1)
+        cut(lab.state_dir)
+        await lab.zoom.burst(100)
+        await logged(lab, "spool.damaged")
+        recovered = (await logged(lab, "spool.recovered"))["events_recovered"]
+        await lab.pause(1.5)
+        lab.kill()
+        await lab.start()
+        receiver.refuse_part = 0.0
+        await lab.finish()
+        account = books.accounts(lab.state_dir)["crm"]
+        await lab.relay.stop()
+        print(recovered, account, lab.figures())
+        assert account.conservation_error == account.pending == 0
+        assert len(set(lab.delivered()["archive"])) == 4101
+        assert len(set(receiver.taken)) == 4101 - account.counts["dead"]
+        assert account.counts["dead"] <= 4000 - recovered
+        assert len(list(lab.state_dir.glob("spool.sqlite.damaged-*"))) >= 1
