@@ -112,7 +112,7 @@ class Database:
         self._put_back_if_moved()
         writer = self._write_connection()
         if self._watch.shrunk():
-            verify(writer)
+            verify(self.path)
         try:
             return work(writer)
         finally:
