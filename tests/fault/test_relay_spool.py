@@ -6,9 +6,8 @@ import asyncio
 import json
 import os
 import shutil
-import signal
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from random import Random
@@ -20,7 +19,7 @@ import pytest
 from tests.support import books
 from tests.support.lab import Lab
 from tests.support.receiver import Receiver
-from tests.support.small_disk import no_file_beyond, small_disk
+from tests.support.small_disk import failing_disk, no_file_beyond, small_disk
 from zoomrelay.spool.sqlite_file import FORMAT
 from zoomrelay.spool.statedir import StateDirectory
 
@@ -41,7 +40,9 @@ async def not_ready_because(lab: Lab) -> str:
 
 async def metric(lab: Lab, name: str) -> float:
     (value,) = [
-        line.split()[-1] for line in (await asked(lab, "/metrics")).splitlines() if line.startswith(name + " ")
+        line.split()[-1]
+        for line in (await asked(lab, "/metrics")).splitlines()
+        if line.startswith(name + " ")
     ]
     return float(value)
 
@@ -110,6 +111,38 @@ async def test_io_error(tmp_path: Path) -> None:
         await flood
         await logged(lab, "spool.write_recovered")
         await stays_connected_and_loses_nothing(lab)
+
+
+async def test_read_only(tmp_path: Path) -> None:
+    """As a kernel does it that has found an error. Such a file system is unmounted sooner or later; what was
+    on it is then put into what stands there instead."""
+    with failing_disk(tmp_path / "state", 40 * MIB) as disk:
+        async with Lab(tmp_path, seed=7) as lab:
+            await lab.start()
+            await lab.zoom.burst(50)
+            await lab.pause(1)
+            disk.fail()
+            flood = await paused_while_it_lasts(lab, "disk I/O error")
+            disk.take_away()
+            await flood
+            await logged(lab, "spool.put_back")
+            await logged(lab, "spool.write_recovered")
+            await stays_connected_and_loses_nothing(lab)
+
+
+async def test_started_on_a_full_disk(tmp_path: Path) -> None:
+    """It ends with 1, not 78, and says why: whoever starts it again does so until there is room."""
+    with small_disk(tmp_path / "state", 2 * MIB) as disk:
+        async with Lab(tmp_path, seed=8) as lab:
+            disk.fill()
+            lab.relay.start()
+            assert await lab.relay.ended(30) == 1
+            assert "full" in lab.relay.log_text() or "No space" in lab.relay.log_text()
+            print(lab.relay.log_text())
+            disk.free()
+            await lab.start()
+            await lab.zoom.burst(50)
+            await stays_connected_and_loses_nothing(lab)
 
 
 # --- files that somebody takes away -----------------------------------------------------------------
@@ -247,3 +280,74 @@ async def test_cut_while_it_runs(tmp_path: Path, cut: Callable[[Path], None]) ->
         assert len(set(receiver.taken)) == 9_101 - account.counts["dead"]
         assert account.counts["dead"] <= 9_000 - recovered
         assert len(list(lab.state_dir.glob("spool.sqlite.damaged-*"))) >= 1
+
+
+# --- files that were spoilt before the start --------------------------------------------------------
+
+
+def zero_the_head(file: Path) -> None:
+    with file.open("r+b") as opened:
+        opened.write(bytes(PAGE_BYTES))
+
+
+def overwrite_the_middle(file: Path) -> None:
+    with file.open("r+b") as opened:
+        opened.seek(file.stat().st_size // 2 // PAGE_BYTES * PAGE_BYTES)
+        opened.write(Random(1).randbytes(10 * PAGE_BYTES))
+
+
+def cut_the_tail(file: Path) -> None:
+    os.truncate(file, file.stat().st_size * 3 // 4)
+
+
+def flip_a_byte(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    data[data.index(b'"payload"', len(data) // 2) + 2] ^= 0x10
+    file.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "set_aside", "at_most"),
+    [(zero_the_head, 1, 0), (overwrite_the_middle, None, 400), (cut_the_tail, 1, 900), (flip_a_byte, 0, 1)],
+)
+async def test_spoilt_before_the_start(
+    tmp_path: Path, spoil: Callable[[Path], None], set_aside: int | None, at_most: int
+) -> None:
+    """What is readable is delivered, the rest counts as dead, and the relay goes on."""
+    receiver = Receiver(refuse_part=1.0)
+    async with Lab(tmp_path, seed=9, receiver=receiver) as lab:
+        await lab.start()
+        await lab.zoom.burst(1000)
+        await lab.relay.until(lambda: len(lab.delivered()["archive"]) == 1000, "the archive")
+        await lab.relay.stop()
+        spoil(lab.state_dir / "spool.sqlite")
+        receiver.refuse_part = 0.0
+        await lab.start()
+        await lab.zoom.burst(100)
+        newest = {one.content for one in list(lab.zoom.journal.since())[-100:]}
+        await lab.relay.until(lambda: newest <= set(receiver.taken), "the newest, behind all others")
+        await lab.finish()
+        account = books.accounts(lab.state_dir)["crm"]
+        await lab.relay.stop()
+        print(account)
+        assert account.conservation_error == account.pending == 0
+        assert account.counts["dead"] <= at_most
+        assert len(set(receiver.taken)) == 1101 - account.counts["dead"]
+        sent = {one.content for one in lab.zoom.journal.since()}
+        assert set(receiver.taken) <= sent
+        if set_aside is not None:
+            assert len(list(lab.state_dir.glob("spool.sqlite.damaged-*"))) == set_aside
+
+
+async def test_a_newer_format_is_left_untouched(tmp_path: Path) -> None:
+    async with Lab(tmp_path, seed=10) as lab:
+        await lab.start()
+        await lab.zoom.burst(20)
+        await lab.relay.stop()
+        with closing(sqlite3.connect(lab.state_dir / "spool.sqlite")) as shell:
+            shell.execute(f"PRAGMA user_version = {FORMAT + 1}")
+        before = (lab.state_dir / "spool.sqlite").read_bytes()
+        lab.relay.start()
+        assert await lab.relay.ended(30) == 78
+        assert "newer version" in lab.relay.log_text()
+        assert (lab.state_dir / "spool.sqlite").read_bytes() == before

@@ -13,6 +13,7 @@ from pathlib import Path
 from tests.support.require import missing, require
 
 _BALLAST = "ballast"
+_SYS = Path("/sys/fs/ext4")
 
 
 class SmallDisk:
@@ -60,6 +61,52 @@ def small_disk(path: Path, size_bytes: int) -> Iterator[SmallDisk]:
         yield SmallDisk(path)
     finally:
         subprocess.run(["umount", "--lazy", path], check=True)
+
+
+class FailingDisk:
+    """A file system that can be made to find an error in itself: from then on it is read-only, also for
+    those who have files open, which no `mount` can do."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def fail(self) -> None:
+        """For good: this kernel knows no way back."""
+        (_SYS / self._device() / "trigger_fs_error").write_text("1")
+
+    def take_away(self) -> None:
+        """Whoever has files open there keeps them; what lies below shows again."""
+        subprocess.run(["umount", "--lazy", self.path], check=True)
+
+    def _device(self) -> str:
+        found = subprocess.run(
+            ["findmnt", "--noheadings", "--output", "SOURCE", self.path], capture_output=True, check=True
+        )
+        return Path(found.stdout.decode().strip()).name
+
+
+@contextmanager
+def failing_disk(path: Path, size_bytes: int) -> Iterator[FailingDisk]:
+    """An ext4 of this size at `path`, while inside; needs root, and a kernel with loop devices."""
+    for program in ("mount", "mkfs.ext4", "findmnt"):
+        require(program)
+    if os.geteuid() != 0:
+        missing("mounting a disk needs root")
+    path.mkdir(mode=0o700)
+    image = path.with_name("disk.img")
+    image.write_bytes(b"")
+    os.truncate(image, size_bytes)
+    subprocess.run(["mkfs.ext4", "-q", image], check=True)
+    done = subprocess.run(
+        ["mount", "-o", "loop,errors=remount-ro", image, path], capture_output=True, check=False
+    )
+    if done.returncode or not _SYS.exists():
+        missing(f"no ext4 can be mounted here: {done.stderr.decode().strip()}")
+    try:
+        yield FailingDisk(path)
+    finally:
+        if path.is_mount():
+            subprocess.run(["umount", "--lazy", path], check=True)
 
 
 @contextmanager

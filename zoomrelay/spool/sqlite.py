@@ -59,9 +59,7 @@ class SqliteSpool(SqliteRoom):
         on_shed: OnShed = lambda _sink, _count: None,
         reclaim: Callable[[], None] = lambda: None,
     ) -> None:
-        super().__init__(
-            path / FILE_NAME, max_bytes=max_bytes, clock=clock, on_shed=on_shed, reclaim=reclaim
-        )
+        super().__init__(path / FILE_NAME, max_bytes=max_bytes, clock=clock, on_shed=on_shed, reclaim=reclaim)
         self._ahead: dict[str, tuple[Token, list[Item]]] = {}
 
     # --- life ---------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import structlog
 
 from zoomrelay.errors import SpoolError, StateDirectoryError
 from zoomrelay.spool.sqlite_file import Damaged, connect, errors_as_ours, open_checked, verify
-from zoomrelay.spool.sqlite_salvage import carry_over, finish_rebuild, rebuild
+from zoomrelay.spool.sqlite_salvage import carry_over, finish_rebuild, rebuild, set_aside
 from zoomrelay.spool.sqlite_watch import Watch
 
 log = structlog.get_logger()
@@ -122,18 +122,18 @@ class Database:
         """Where nobody but the open connections can reach our files: make new ones from what these show."""
         if not self._watch.moved():
             return
-        log.error("spool.vanished", file=str(self.path))
         self._reclaim()
-        carried = carry_over(self._write_connection(), self.path)
+        events, dead_letters = carry_over(self._write_connection(), self.path)
+        aside = set_aside(self.path)
         self._reading.submit(self._close_reader).result()
         self._close_writer()
         finish_rebuild(self.path)
         log.error(
             "spool.put_back",
             file=str(self.path),
-            set_aside=carried.aside and str(carried.aside),
-            events=carried.events,
-            dead_letters=carried.dead_letters,
+            set_aside=aside and str(aside),
+            events=events,
+            dead_letters=dead_letters,
         )
 
     def _write_connection(self) -> sqlite3.Connection:

@@ -75,6 +75,7 @@ CREATE VIEW events AS
       JOIN paths AS p ON p.id = json_extract(e.value, '$[1]');
 """
 
+
 class Damaged(Exception):
     """The file is not usable as it is, but may be in parts."""
 

@@ -1,7 +1,8 @@
 """Recover what is readable of a damaged spool file into a new one.
 
     spool.sqlite.salvage      a copy of the damaged file to work on; the damaged one is only read
-    spool.sqlite.recovered    the new file while it is filled; renamed when it is complete
+    spool.sqlite.new          the new file while it is filled
+    spool.sqlite.recovered    the new file, complete: whatever stands in its place is to make way
 
 The damaged file keeps its name until the new one is complete, so a kill at any moment begins it anew or
 finds it done. Afterwards it stays as spool.sqlite.damaged-N for whoever wants to look into it.
@@ -53,43 +54,47 @@ def rebuild(path: Path) -> Salvaged:
 
     Raises OSError or `sqlite3.Error` where the disk does not let us (a copy needs as much space again).
     """
-    work, fresh = _beside(path, ".salvage"), _beside(path, ".recovered")
+    work, fresh = _beside(path, ".salvage"), _beside(path, ".new")
     _remove(work)
     _remove(fresh)
     with contextlib.closing(open_checked(fresh)) as new:
         new.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         _copy_file(path, work, template=fresh)
         events, dead_letters = _salvage(new, work)
-    aside = _set_aside(path)
-    finish_rebuild(path)
-    return Salvaged(aside, events, dead_letters)
+    _complete(path)
+    return Salvaged(finish_rebuild(path), events, dead_letters)
 
 
-def carry_over(old: sqlite3.Connection, path: Path) -> Salvaged:
-    """Put what an open connection shows into a new file at `path`, although its own file is not there any
-    more. Whatever stands there instead is set aside. `finish_rebuild` completes it, once the old connections
+def carry_over(old: sqlite3.Connection, path: Path) -> tuple[int, int]:
+    """Make a new file of what an open connection shows, although its own file may not be there any more;
+    the numbers of events and dead letters in it. `finish_rebuild` puts it in place, once the old connections
     are closed: closing them removes a log of that name.
 
-    Raises as `rebuild` does; then nothing stands there that did not before.
+    Raises as `rebuild` does; then nothing has changed.
     """
-    work, fresh = _beside(path, ".salvage"), _beside(path, ".recovered")
-    _remove(work)
+    fresh = _beside(path, ".new")
     _remove(fresh)
-    with contextlib.closing(open_checked(work)) as new:
-        events, dead_letters = _copy_rows(new, old)
-    work.rename(fresh)
-    stands = any(_beside(path, suffix).exists() for suffix in COMPANIONS)
-    return Salvaged(_set_aside(path) if stands else None, events, dead_letters)
+    with contextlib.closing(open_checked(fresh)) as new:
+        counts = _copy_rows(new, old)
+    _complete(path)
+    return counts
 
 
-def finish_rebuild(path: Path) -> None:
-    """Give the new file its name, where that was not done before a kill."""
-    fresh = _beside(path, ".recovered")
-    if not path.exists() and fresh.exists():
-        _set_aside(path)  # a log without its file would be taken for the new one's
+def _complete(path: Path) -> None:
+    _beside(path, ".new").rename(_beside(path, ".recovered"))
+    sync_directory(path.parent)
+
+
+def finish_rebuild(path: Path) -> Path | None:
+    """Give a complete new file its name, if there is one: also where that was not done before a kill.
+    Where the file is now that stood there, if one did."""
+    fresh, aside = _beside(path, ".recovered"), None
+    if fresh.exists():
+        aside = set_aside(path)  # its log too: it would be taken for the new one's
         fresh.rename(path)
         sync_directory(path.parent)
     _remove(_beside(path, ".salvage"))
+    return aside
 
 
 def _beside(path: Path, suffix: str) -> Path:
@@ -101,7 +106,10 @@ def _remove(path: Path) -> None:
         _beside(path, suffix).unlink(missing_ok=True)
 
 
-def _set_aside(path: Path) -> Path:
+def set_aside(path: Path) -> Path | None:
+    """Give the files another name; which, or None if there are none."""
+    if not any(_beside(path, suffix).exists() for suffix in COMPANIONS):
+        return None
     aside = _beside(path, f".damaged-{time.time_ns() // 1_000_000}")
     for suffix in COMPANIONS:
         with contextlib.suppress(FileNotFoundError):
