@@ -48,6 +48,10 @@ class Intake:
         self._arrived = asyncio.Event()
         self._emptied = asyncio.Event()
         self._stopping = False
+        self._gathering_since: float | None = None
+        """`Clock.elapsed` when the oldest of what gathers came."""
+        self._taken_since: float | None = None
+        """The same for what is being committed."""
         metrics.intake_events.set_function(lambda: self._gate.events)
         metrics.intake_bytes.set_function(lambda: self._gate.bytes)
 
@@ -68,10 +72,12 @@ class Intake:
         return self._gate.events
 
     def push(self, events: Sequence[Event]) -> None:
+        self._note_arrival()
         self._gate.push(events)
         self._arrived.set()
 
     def push_quarantined(self, frame: Quarantined) -> None:
+        self._note_arrival()
         self._gate.push_quarantined(frame)
         self._arrived.set()
 
@@ -96,7 +102,16 @@ class Intake:
         """Everything received up to this wall time is durable: the last frame's time, or that of the
         oldest event which is not."""
         oldest = self._gate.oldest_ms()
-        return last_frame_ms if oldest is None else min(last_frame_ms, oldest)
+        if oldest is None:
+            return last_frame_ms
+        since = self._taken_since or self._gathering_since or self._clock.elapsed()
+        # The wall clock may have been set since it came: then the earlier of both counts.
+        waiting_ms = int((self._clock.elapsed() - since) * 1000)
+        return min(last_frame_ms, oldest, self.now_ms() - waiting_ms)
+
+    def _note_arrival(self) -> None:
+        if self._gathering_since is None:
+            self._gathering_since = self._clock.elapsed()
 
     # --- committing ---------------------------------------------------------------------------------
 
@@ -107,9 +122,11 @@ class Intake:
             await self._arrived.wait()
             self._arrived.clear()
             while batch := self._gate.take():
+                self._taken_since, self._gathering_since = self._gathering_since, None
                 self._emptied.set()
                 await self._hold(batch)
                 self._gate.done()
+                self._taken_since = None
             if self._stopping:
                 return
 
@@ -126,9 +143,8 @@ class Intake:
             attempt += 1
         if attempt > 1:
             log.info("intake.spool_available", unavailable_seconds=round(self._clock.elapsed() - start, 1))
-        if batch.events:
-            age_ms = self.now_ms() - batch.events[0].received_ms
-            self._metrics.received_to_durable.observe(max(0, age_ms) / 1000)
+        if batch.events and self._taken_since is not None:
+            self._metrics.received_to_durable.observe(self._clock.elapsed() - self._taken_since)
 
     async def _append(self, batch: Batch, attempt: int) -> bool:
         try:

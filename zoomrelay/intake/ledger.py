@@ -86,12 +86,12 @@ class Ledger:
             if last_received_ms is not None:
                 path.crashed(last_received_ms, _NO_STAMP, age_seconds=None)
         elif known.held_ms is not None:
-            path.crashed(known.held_ms, _NO_STOP, age_seconds=_plus(away, left.at - known.held_ms))
+            path.crashed(known.held_ms, _NO_STOP, age_seconds=_plus(away, _lasted_seconds(left, known.held_ms)))
         elif known.from_ms is not None and (ended_ms := _ended_ms(written, known.from_ms)):
             # It was accepted, wrote the gap, and was killed before it stamped that.
             path.crashed(ended_ms, _NO_STOP, age_seconds=None)
         elif known.from_ms is not None:
-            age = _plus(away, left.at - known.from_ms)
+            age = _plus(away, _lasted_seconds(left, known.from_ms, known.age_seconds))
             path.begin(known.from_ms, known.cause, known.detail, age_seconds=age)
 
     def path(self, source: str, subscription: str) -> PathLedger:
@@ -173,7 +173,8 @@ def _still_open(left: Stamp, clock: Clock, boot: str) -> list[Gap]:
         if known.held_ms is not None and age > _STALE_SECONDS:
             from_ms, cause, detail = known.held_ms - int(UNCLEAN_MARGIN_SECONDS * 1000), CRASH, _NO_STOP
         if from_ms is not None:
-            seconds = round(max(0.0, (left.at - from_ms) / 1000 + max(0.0, age)), 3)
+            lasted = _lasted_seconds(left, from_ms, known.age_seconds)
+            seconds = round(max(0.0, lasted + max(0.0, age)), 3)
             gaps.append(Gap(source, subscription, from_ms, None, seconds, cause, detail))
     return gaps
 
@@ -185,8 +186,13 @@ def _ended_ms(written: Gap | None, from_ms: int) -> int | None:
     return written.to_ms
 
 
-def _plus(seconds: float | None, milliseconds: int) -> float | None:
-    return None if seconds is None else max(0.0, seconds + milliseconds / 1000)
+def _lasted_seconds(left: Stamp, from_ms: int, age_seconds: float | None = None) -> float:
+    """From then to the stamp; where the wall clock was set back between the two, at least nothing."""
+    return age_seconds if age_seconds is not None else max(0.0, (left.at - from_ms) / 1000)
+
+
+def _plus(seconds: float | None, more: float) -> float | None:
+    return None if seconds is None else max(0.0, seconds + more)
 
 
 def _name(path: PathLedger) -> str:

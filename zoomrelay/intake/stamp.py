@@ -4,12 +4,12 @@
 
     {"at": wall ms, "boot": id of this boot, "elapsed": seconds of this boot,
      "paths": {"source/subscription": {"held_ms": …}                          listening; all held until then
-                                    | {"from_ms": …, "cause": …, "detail": …} not listening
+                                    | {"from_ms": …, "age_seconds": …, "cause": …, "detail": …} not listening
                                     | {}}}                                    never accepted
 
 It is not synced: a kill loses nothing of it; a power cut may lose it, and then the spool's newest event says
 from when on nothing is known. `boot` and `elapsed` tell how long ago it was made, whatever the wall clock
-was set to since.
+was set to since; `age_seconds` does so for the gap.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ class PathStamp(msgspec.Struct, frozen=True, omit_defaults=True):
 
     held_ms: int | None = None
     from_ms: int | None = None
+    age_seconds: float | None = None
+    """How long the gap had lasted; None where only the wall clock could tell."""
     cause: str = ""
     detail: str = ""
 
