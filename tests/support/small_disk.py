@@ -111,7 +111,7 @@ def failing_disk(path: Path, size_bytes: int) -> Iterator[FailingDisk]:
 
 @contextmanager
 def no_file_beyond(pid: int, size_bytes: int) -> Iterator[None]:
-    """Inside, whatever this process writes beyond that many bytes of a file fails: to SQLite, an I/O error."""
+    """Inside, what this process writes beyond that many bytes of a file fails: to SQLite, an I/O error."""
     before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (size_bytes, before[1]))
     try:

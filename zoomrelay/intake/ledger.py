@@ -86,7 +86,9 @@ class Ledger:
             if last_received_ms is not None:
                 path.crashed(last_received_ms, _NO_STAMP, age_seconds=None)
         elif known.held_ms is not None:
-            path.crashed(known.held_ms, _NO_STOP, age_seconds=_plus(away, _lasted_seconds(left, known.held_ms)))
+            path.crashed(
+                known.held_ms, _NO_STOP, age_seconds=_plus(away, _lasted_seconds(left, known.held_ms))
+            )
         elif known.from_ms is not None and (ended_ms := _ended_ms(written, known.from_ms)):
             # It was accepted, wrote the gap, and was killed before it stamped that.
             path.crashed(ended_ms, _NO_STOP, age_seconds=None)

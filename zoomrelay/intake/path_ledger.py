@@ -106,7 +106,9 @@ class PathLedger:
         held_ms = self._ledger.held_until_ms(self._open_from_ms)
         if held_ms < self._open_from_ms:  # the last events before it are not durable yet
             held_ms -= int(UNCLEAN_MARGIN_SECONDS * 1000)
-        return PathStamp(None, held_ms, self._age_seconds(self._open_from_ms - held_ms), self._cause, self._detail)
+        return PathStamp(
+            None, held_ms, self._age_seconds(self._open_from_ms - held_ms), self._cause, self._detail
+        )
 
     def _age_seconds(self, earlier_ms: int) -> float | None:
         if self._open_since is None:
