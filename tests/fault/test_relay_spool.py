@@ -99,6 +99,23 @@ async def test_disk_full(tmp_path: Path) -> None:
             await stays_connected_and_loses_nothing(lab)
 
 
+@pytest.mark.full
+async def test_a_disk_that_the_spool_has_filled(tmp_path: Path) -> None:
+    """Nobody needs to free anything: once the sink takes events again, there is room for more."""
+    receiver = Receiver(refuse_part=1.0)
+    with small_disk(tmp_path / "state", 24 * MIB):
+        async with Lab(tmp_path, seed=11, receiver=receiver) as lab:
+            await lab.start()
+            flood = asyncio.create_task(lab.zoom.flood(lab.zoom.prepare(20_000)))
+            assert "disk is full" in (await logged(lab, "spool.write_failed"))["error"]
+            await lab.pause(1)
+            assert "disk is full" in await not_ready_because(lab)
+            receiver.refuse_part = 0.0
+            await logged(lab, "intake.spool_available")
+            await flood
+            await stays_connected_and_loses_nothing(lab)
+
+
 async def test_io_error(tmp_path: Path) -> None:
     async with Lab(tmp_path, seed=2) as lab:
         await lab.start()
@@ -134,7 +151,7 @@ async def test_read_only(tmp_path: Path) -> None:
 @pytest.mark.full
 async def test_started_on_a_full_disk(tmp_path: Path) -> None:
     """It ends with 1, not 78, and says why: whoever starts it again does so until there is room."""
-    with small_disk(tmp_path / "state", 2 * MIB) as disk:
+    with small_disk(tmp_path / "state", 16 * MIB) as disk:
         async with Lab(tmp_path, seed=8) as lab:
             disk.fill()
             lab.relay.start()

@@ -13,7 +13,14 @@ from typing import Concatenate, ParamSpec, TypeVar
 import structlog
 
 from zoomrelay.errors import SpoolError, StateDirectoryError
-from zoomrelay.spool.sqlite_file import Damaged, connect, errors_as_ours, open_checked, verify
+from zoomrelay.spool.sqlite_file import (
+    Damaged,
+    connect,
+    errors_as_ours,
+    open_checked,
+    refuse_full_disk,
+    verify,
+)
 from zoomrelay.spool.sqlite_salvage import carry_over, finish_rebuild, rebuild, set_aside
 from zoomrelay.spool.sqlite_watch import Watch
 
@@ -68,6 +75,18 @@ class Database:
         return await self._in_thread(
             self._writing, lambda: self._change(lambda writer: work(writer, *arguments, **keywords))
         )
+
+    async def hold(
+        self, size_bytes: int, work: _Work[_P, _T], *arguments: _P.args, **keywords: _P.kwargs
+    ) -> _T:
+        """The same for new events, this many bytes of them: refused where the disk would have too little
+        left to let others go."""
+
+        def hold(writer: sqlite3.Connection) -> _T:
+            refuse_full_disk(writer, self.path, size_bytes)
+            return work(writer, *arguments, **keywords)
+
+        return await self._in_thread(self._writing, lambda: self._change(hold))
 
     async def ask(self, question: _Work[_P, _T], *arguments: _P.args, **keywords: _P.kwargs) -> _T:
         """Call `question` with the reading connection, in its thread."""

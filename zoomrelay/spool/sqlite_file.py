@@ -32,6 +32,8 @@ PAGE_BYTES = 8192
 APPLICATION_ID = 0x7A6D7231  # "zmr1"
 COMPANIONS = ("", "-wal", "-shm")
 """What is added to the file's name for each of the files that belong together."""
+_RESERVE_BYTES = 16 * 1024 * 1024
+"""More than the log has when it is about to be emptied."""
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -135,6 +137,23 @@ def verify(path: Path) -> None:
         (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if found != "ok":
         raise Damaged(found)
+
+
+def refuse_full_disk(connection: sqlite3.Connection, path: Path, size_bytes: int) -> None:
+    """Raise `SpoolError` where so many bytes more would leave less than the reserve, on the disk and in the
+    file together: a file never becomes smaller, but it is filled again.
+
+    Events that have ended are let go of through the log too, and the log can be emptied only where the file
+    can grow. On a disk without any room nothing would ever change again.
+    """
+    disk = os.statvfs(path.parent)
+    left, reserve = disk.f_bavail * disk.f_frsize, min(_RESERVE_BYTES, disk.f_blocks * disk.f_frsize // 3)
+    (free_pages,) = connection.execute("PRAGMA freelist_count").fetchone()
+    if left + free_pages * PAGE_BYTES - size_bytes < reserve:
+        raise SpoolError(
+            f"cannot use the spool {path}: the disk is full; {left >> 10} KiB are left,"
+            f" of which {reserve >> 10} KiB are not for new events"
+        )
 
 
 def make_private(path: Path) -> None:

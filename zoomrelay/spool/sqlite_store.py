@@ -193,10 +193,16 @@ class SqliteStore(MarkedSpool):
 
     async def _write(self, job: Job) -> Done:
         try:
-            return await self._database.write(run_job, job)
+            return await self._run(job)
         except SpoolDamaged as damage:
             await self._repair_in_turn(damage)
+            return await self._run(job)
+
+    async def _run(self, job: Job) -> Done:
+        if not job.items:
             return await self._database.write(run_job, job)
+        size_bytes = sum([len(item.event.content) for item in job.items])
+        return await self._database.hold(size_bytes, run_job, job)
 
     def _failed(self, error: BaseException) -> None:
         if not isinstance(error, SpoolError):
