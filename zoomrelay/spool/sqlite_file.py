@@ -149,6 +149,8 @@ def refuse_full_disk(connection: sqlite3.Connection, path: Path, size_bytes: int
     disk = os.statvfs(path.parent)
     left, reserve = disk.f_bavail * disk.f_frsize, min(_RESERVE_BYTES, disk.f_blocks * disk.f_frsize // 3)
     (free_pages,) = connection.execute("PRAGMA freelist_count").fetchone()
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    left -= max(0, pages * PAGE_BYTES - path.stat().st_size)  # still in the log, about to go into the file
     if left + free_pages * PAGE_BYTES - size_bytes < reserve:
         raise SpoolError(
             f"cannot use the spool {path}: the disk is full; {left >> 10} KiB are left,"
