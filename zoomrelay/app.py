@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from random import Random
 from typing import Protocol
 
@@ -87,7 +88,13 @@ class Relay:
         self.started = asyncio.Event()
         """Set once spool and sinks are open and the first attempt to connect is under way."""
         self._troubles = Troubles(self.clock)
-        self.spool = build_spool(config, self.clock, self._note_shed, self._troubles.set_aside)
+        self.spool = build_spool(
+            config,
+            self.clock,
+            self._note_shed,
+            on_set_aside=self._troubles.set_aside,
+            reclaim=self.state.reclaim,
+        )
         self._random = random or Random()
         self._started_at = self.clock.wall()
         self._intake = Intake(self.spool, self.clock, self._random, self.metrics, troubles=self._troubles)
@@ -420,13 +427,20 @@ def build_spool(
     clock: Clock,
     on_shed: OnShed = lambda _sink, _count: None,
     on_set_aside: OnSetAside = lambda _count: None,
+    reclaim: Callable[[], None] = lambda: None,
 ) -> Spool:
-    """The spool of this configuration, not opened; the caller holds the state directory's lock."""
+    """The spool of this configuration, not opened; the caller holds the state directory's lock, and
+    `reclaim` takes it anew where the directory has vanished."""
     limit = config.spool.max_bytes
     if config.spool.type == "memory":
         return MemorySpool(max_bytes=limit, clock=clock, on_shed=on_shed)
     return SqliteSpool(
-        config.state_dir, max_bytes=limit, clock=clock, on_shed=on_shed, on_set_aside=on_set_aside
+        config.state_dir,
+        max_bytes=limit,
+        clock=clock,
+        on_shed=on_shed,
+        on_set_aside=on_set_aside,
+        reclaim=reclaim,
     )
 
 

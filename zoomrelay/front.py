@@ -47,10 +47,12 @@ class Front:
         await self._control.open()
 
     async def run(self) -> None:
-        """Keep the service manager informed."""
+        """Keep the service manager informed, and the control socket there."""
         await self._relay.started.wait()
         self._notifier.ready()
-        await self._notifier.run(lambda: words.summary(self.status()))
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._control.keep(), name="control.keep")
+            await self._notifier.run(lambda: words.summary(self.status()))
 
     def stopping(self) -> None:
         self._notifier.stopping()

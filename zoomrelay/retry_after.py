@@ -24,6 +24,13 @@ def retry_after_seconds(value: str | None, wall: float) -> float | None:
     return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
+def answered_at(date: str | None, wall: float) -> float:
+    """When an answer was made by the clock that its `Date` header tells, which a date in its `Retry-After`
+    is by too: so ours need not be right. `wall` where the header is missing or odd."""
+    moment = _http_moment((date or "").strip())
+    return wall if moment is None else moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
+
+
 def _iso_moment(text: str) -> datetime | None:
     try:
         return datetime.fromisoformat(text)

@@ -71,6 +71,8 @@ def unsettled(state_dir: Path, sink: str) -> set[bytes]:
 
 @contextmanager
 def _connected(state_dir: Path) -> Iterator[sqlite3.Connection]:
-    with closing(sqlite3.connect(state_dir / "spool.sqlite", timeout=10)) as connection:
+    # Never create it: the relay may be about to put it there.
+    address = f"{(state_dir / 'spool.sqlite').resolve().as_uri()}?mode=rw"
+    with closing(sqlite3.connect(address, uri=True, timeout=10)) as connection:
         connection.execute("BEGIN")  # one moment for every question
         yield connection

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
+import structlog
 from aiohttp import web
 
 from zoomrelay.admin.health import Status, document
@@ -30,9 +31,12 @@ from zoomrelay.errors import ConfigError, ControlRefused, SpoolError, StateDirec
 from zoomrelay.spool.base import DeadLetter
 from zoomrelay.telemetry.redaction import redact
 
+log = structlog.get_logger()
+
 DEFAULT_LIMIT = 1000
 _LARGEST_BODY_BYTES = 8 * 1024 * 1024
 _CLOSE_SECONDS = 0.2
+_LOOK_SECONDS = 2.0
 
 
 class ControlTarget(Protocol):
@@ -79,10 +83,34 @@ class ControlServer:
         app.add_routes(self._routes())
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_CLOSE_SECONDS)
         await self._runner.setup()
-        assert self._runner.server is not None
+        await self._listen(listening)
+
+    async def keep(self) -> None:
+        """Listen anew wherever somebody has removed the socket; for ever."""
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            if self._is_there():
+                continue
+            try:
+                listening = _listening_socket(control_socket_path(self._state_dir))
+            except StateDirectoryError:
+                continue  # there is no directory for it; the spool says so
+            self._server.close()
+            await self._listen(listening)
+            log.info("control.listening_again")
+
+    async def _listen(self, listening: socket.socket) -> None:
+        assert self._runner is not None and self._runner.server is not None
+        self._inode = control_socket_path(self._state_dir).stat().st_ino
         self._server = await asyncio.get_running_loop().create_unix_server(
             self._runner.server, sock=listening
         )
+
+    def _is_there(self) -> bool:
+        try:
+            return control_socket_path(self._state_dir).stat().st_ino == self._inode
+        except OSError:
+            return False
 
     async def close(self) -> None:
         """Stop listening, and remove the socket. May be called without `open`, and twice."""

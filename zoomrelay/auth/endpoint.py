@@ -17,10 +17,12 @@ from zoomrelay.auth.token import Instant, Token, read_token
 from zoomrelay.clock import Clock
 from zoomrelay.config.models import SourceConfig
 from zoomrelay.errors import TokenUnavailable
-from zoomrelay.retry_after import retry_after_seconds
+from zoomrelay.retry_after import answered_at, retry_after_seconds
 
 MAX_ANSWER_BYTES = 256 * 1024
 TIMEOUT_SECONDS = 15.0
+_NOT_NOW = (9, 10)
+"""OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED."""
 """For the whole request, from the look-up of the name to the last byte."""
 
 _HEADERS = {
@@ -66,7 +68,8 @@ class TokenEndpoint:
         if token is not None:
             return token
         said = self._without_secrets(body)
-        wait = retry_after_seconds(headers.get("retry-after"), self._clock.wall())
+        now = answered_at(headers.get("date"), self._clock.wall())
+        wait = retry_after_seconds(headers.get("retry-after"), now)
         raise classify(status, _json_object(said.encode()), said, wait)
 
     async def _post(self, grant: str) -> tuple[int, httpx.Headers, bytes]:
@@ -137,6 +140,8 @@ def _stage(error: httpx.HTTPError) -> tuple[str, str]:
     if isinstance(error, httpx.UnsupportedProtocol):
         return "token_url", "token_url must begin with https://"
     for cause in _causes(error):
+        if isinstance(cause, ssl.SSLCertVerificationError) and cause.verify_code in _NOT_NOW:
+            return "tls", "the certificate is not valid today: check this machine's clock"
         if isinstance(cause, ssl.SSLError):
             return "tls", "if a proxy opens TLS on the way, set ca_file to its certificate"
         if isinstance(cause, socket.gaierror):

@@ -28,6 +28,9 @@ def run(arguments: Sequence[str]) -> int:
     except exits.NEEDS_SOMEBODY as error:
         typer.echo(exits.in_words(error), err=True)
         return exits.CONFIG
+    except exits.RETRY as error:
+        typer.echo(exits.in_words(error), err=True)
+        return exits.CRASH
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else exits.OK
     return exits.OK

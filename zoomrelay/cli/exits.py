@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zoomrelay.errors import ConfigError, SpoolFormatError, StateDirectoryError
+from zoomrelay.errors import ConfigError, SpoolError, SpoolFormatError, StateDirectoryError
 
 OK = 0
 CRASH = 1
@@ -13,10 +13,12 @@ must not start us again before somebody has acted."""
 
 NEEDS_SOMEBODY = (ConfigError, StateDirectoryError, SpoolFormatError)
 """Errors that end a command with `CONFIG`."""
+RETRY = (SpoolError,)
+"""Errors that end a command with `CRASH`, in words: a full disk needs no other start than the next."""
 
 
 def in_words(error: Exception) -> str:
-    """What standard error shows for one of `NEEDS_SOMEBODY`; it holds no secret."""
+    """What standard error shows for one of `NEEDS_SOMEBODY` or `RETRY`; it holds no secret."""
     if not isinstance(error, ConfigError):
         return f"zoomrelay: {error}"
     count = len(error.problems)

@@ -45,6 +45,7 @@ class Worker(ABC):
         self._obituaries = Obituaries(sink.name)
         self._stopping = asyncio.Event()
         self._reading: asyncio.Timeout | None = None
+        self._unreadable = False
         self._sent = metrics.sink_attempts.labels(self.name, "sent")
         self._failed = metrics.sink_attempts.labels(self.name, "failed")
         self._rejected = metrics.sink_attempts.labels(self.name, "rejected")
@@ -87,12 +88,16 @@ class Worker(ABC):
             try:
                 # A scope without a limit of its own: `stop` ends it.
                 async with asyncio.timeout(None) as self._reading:
-                    return await self._spool.read(self.name, max_events, READ_BYTES)
+                    items = await self._spool.read(self.name, max_events, READ_BYTES)
+                self._unreadable = False
+                return items
             except TimeoutError:
                 if not self._stopping.is_set():
                     raise
             except SpoolError as error:
-                log.error("sink.spool_unreadable", sink=self.name, error=str(error))
+                if not self._unreadable:
+                    log.error("sink.spool_unreadable", sink=self.name, error=str(error))
+                self._unreadable = True
                 await self._rest(_SPOOL_RETRY_SECONDS)
             finally:
                 self._reading = None

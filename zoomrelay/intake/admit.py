@@ -25,6 +25,7 @@ MAX_EVENTS = 500
 MAX_BYTES = 16 * 1024 * 1024
 """Bounds of what gathers while as much is being committed: small enough that under a flood an event waits
 some tens of milliseconds here, and the rest in the socket."""
+_COUNT_PAUSE_SECONDS = 1.0
 
 
 class Intake:
@@ -54,6 +55,10 @@ class Intake:
         self._stopping = False
         metrics.merge_identities.set_function(lambda: len(self.identities))
         metrics.merge_window.set_function(lambda: self.identities.window_seconds(clock.elapsed()))
+        self._gathering_since: float | None = None
+        """`Clock.elapsed` when the oldest of what gathers came."""
+        self._taken_since: float | None = None
+        """The same for what is being committed."""
         metrics.intake_events.set_function(lambda: self._gate.events)
         metrics.intake_bytes.set_function(lambda: self._gate.bytes)
 
@@ -70,6 +75,7 @@ class Intake:
         return self._gate.events
 
     def push(self, events: Sequence[Event]) -> None:
+        self._note_arrival()
         self._gate.push(events)
         self._arrived.set()
 
@@ -87,6 +93,7 @@ class Intake:
                 else is_first(event.digest, path_bit)
             )
         ]
+        self._note_arrival()
         self._gate.push(firsts)
         self._gate.remember([event.digest for event in firsts if event.event_ts is not None])
         if len(firsts) < len(events):
@@ -95,6 +102,7 @@ class Intake:
         return firsts
 
     def push_quarantined(self, frame: Quarantined) -> None:
+        self._note_arrival()
         self._gate.push_quarantined(frame)
         self._arrived.set()
 
@@ -106,22 +114,37 @@ class Intake:
         return int(self.clock.wall() * 1000)
 
     async def room(self) -> None:
-        """Return when there is room again; the time spent is counted."""
-        start = self.clock.elapsed()
+        """Return when there is room again; the time spent is counted, about every second."""
+        counted = self.clock.elapsed()
         self.troubles.begin(Trouble.PAUSED)
         try:
             while self._gate.full:
                 self._emptied.clear()
-                await self._emptied.wait()
+                try:
+                    async with asyncio.timeout(_COUNT_PAUSE_SECONDS):
+                        await self._emptied.wait()
+                except TimeoutError:
+                    pass
+                now = self.clock.elapsed()
+                self.metrics.intake_paused.inc(now - counted)
+                counted = now
         finally:
             self.troubles.end(Trouble.PAUSED)
-            self.metrics.intake_paused.inc(self.clock.elapsed() - start)
 
     def held_until_ms(self, last_frame_ms: int) -> int:
         """Everything received up to this wall time is durable: the last frame's time, or that of the
         oldest event which is not."""
         oldest = self._gate.oldest_ms()
-        return last_frame_ms if oldest is None else min(last_frame_ms, oldest)
+        if oldest is None:
+            return last_frame_ms
+        since = self._taken_since or self._gathering_since or self.clock.elapsed()
+        # The wall clock may have been set since it came: then the earlier of both counts.
+        waiting_ms = int((self.clock.elapsed() - since) * 1000)
+        return min(last_frame_ms, oldest, self.now_ms() - waiting_ms)
+
+    def _note_arrival(self) -> None:
+        if self._gathering_since is None:
+            self._gathering_since = self.clock.elapsed()
 
     # --- committing ---------------------------------------------------------------------------------
 
@@ -132,10 +155,12 @@ class Intake:
             await self._arrived.wait()
             self._arrived.clear()
             while batch := self._gate.take():
+                self._taken_since, self._gathering_since = self._gathering_since, None
                 self._emptied.set()
                 await self._hold(batch)
                 self._spool.count_merged(batch.merged)
                 self._gate.done()
+                self._taken_since = None
             if self._stopping:
                 return
 
@@ -161,9 +186,8 @@ class Intake:
         if attempt > 1:
             self.troubles.end(Trouble.SPOOL_UNWRITABLE)
             log.info("intake.spool_available", unavailable_seconds=round(self.clock.elapsed() - start, 1))
-        if batch.events:
-            age_ms = self.now_ms() - batch.events[0].received_ms
-            self.metrics.received_to_durable.observe(max(0, age_ms) / 1000)
+        if batch.events and self._taken_since is not None:
+            self.metrics.received_to_durable.observe(self.clock.elapsed() - self._taken_since)
 
     def _remembered(self, batch: Batch) -> Remembered | None:
         if not batch.remembered:

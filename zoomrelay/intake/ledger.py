@@ -117,13 +117,14 @@ class Ledger:
             if last_received_ms is not None:
                 path.crashed(last_received_ms, _NO_STAMP, age_seconds=None)
         elif known.held_ms is not None:
-            path.crashed(known.held_ms, NO_STOP, age_seconds=_plus(away, left.at - known.held_ms))
+            age = _plus(away, left.lasted_seconds(known.held_ms))
+            path.crashed(known.held_ms, NO_STOP, age_seconds=age)
         elif written and known.from_ms is not None and (until_ms := _ended_ms(written, known.from_ms)):
             # It was accepted, wrote the gap, and was killed before it stamped that.
             self._announce(written.source, announce.closed(written))
             path.crashed(until_ms, NO_STOP, age_seconds=None)
         elif known.from_ms is not None:
-            age = _plus(away, left.at - known.from_ms)
+            age = _plus(away, left.lasted_seconds(known.from_ms, known.age_seconds))
             path.begin(known.from_ms, known.cause, known.detail, age_seconds=age)
 
     def path(self, source: str, subscription: str) -> PathLedger:
@@ -259,8 +260,8 @@ def _ended_ms(written: Gap, from_ms: int) -> int | None:
     return written.to_ms
 
 
-def _plus(seconds: float | None, milliseconds: int) -> float | None:
-    return None if seconds is None else max(0.0, seconds + milliseconds / 1000)
+def _plus(seconds: float | None, more: float) -> float | None:
+    return None if seconds is None else max(0.0, seconds + more)
 
 
 def _name(path: PathLedger) -> str:

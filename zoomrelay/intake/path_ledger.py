@@ -166,11 +166,17 @@ class PathLedger:
             held_ms -= int(UNCLEAN_MARGIN_SECONDS * 1000)
         return PathStamp(
             from_ms=held_ms,
+            age_seconds=self._age_seconds(self._open_from_ms - held_ms),
             cause=self._cause,
             detail=self._detail,
             rate=rate,
             covered_by=self._covered_by(),
         )
+
+    def _age_seconds(self, earlier_ms: int) -> float | None:
+        if self._open_since is None:
+            return None
+        return round(self._ledger.clock.elapsed() - self._open_since + earlier_ms / 1000, 3)
 
     def crashed(self, held_ms: int, detail: str, *, age_seconds: float | None) -> None:
         """The last process had everything until `held_ms`, which was `age_seconds` ago or more."""

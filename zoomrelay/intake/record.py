@@ -53,7 +53,7 @@ def _still_open(left: Stamp, clock: Clock, boot: str) -> list[Gap]:
         if known.held_ms is not None and age > _STALE_SECONDS:
             from_ms, cause, detail = known.held_ms - int(UNCLEAN_MARGIN_SECONDS * 1000), CRASH, NO_STOP
         if from_ms is not None:
-            seconds = round(max(0.0, (left.at - from_ms) / 1000 + max(0.0, age)), 3)
+            seconds = round(left.lasted_seconds(from_ms, known.age_seconds) + max(0.0, age), 3)
             estimate = None if known.rate is None else round(known.rate * seconds, 1)
             gap = Gap(source, subscription, from_ms, None, seconds, cause, detail)
             gaps.append(replace(gap, estimated_events=estimate, covered_by=known.covered_by))

@@ -4,7 +4,7 @@
 
     {"at": wall ms, "boot": id of this boot, "elapsed": seconds of this boot,
      "paths": {"source/subscription": {"held_ms": …}                          listening; all held until then
-                                    | {"from_ms": …, "cause": …, "detail": …,
+                                    | {"from_ms": …, "age_seconds": …, "cause": …, "detail": …,
                                        "covered_by": [subscription, …]}       not listening
                                     | {}}                                     never accepted
                                      each with "rate": events per second of the last minutes, if known
@@ -14,7 +14,7 @@
 
 It is not synced: a kill loses nothing of it; a power cut may lose it, and then the spool's newest event says
 from when on nothing is known. `boot` and `elapsed` tell how long ago it was made, whatever the wall clock
-was set to since.
+was set to since; `age_seconds` does so for the gap.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ class PathStamp(msgspec.Struct, frozen=True, omit_defaults=True):
 
     held_ms: int | None = None
     from_ms: int | None = None
+    age_seconds: float | None = None
+    """How long the gap had lasted; None where only the wall clock could tell."""
     cause: str = ""
     detail: str = ""
     rate: float | None = None
@@ -54,6 +56,10 @@ class Stamp(msgspec.Struct, frozen=True, omit_defaults=True):
     troubles: tuple[Gap, ...] = ()
     unwritten: tuple[Gap, ...] = ()
     announcing: tuple[tuple[str, str], ...] = ()
+
+    def lasted_seconds(self, from_ms: int, age_seconds: float | None = None) -> float:
+        """From then to the stamp; where the wall clock was set back between the two, at least nothing."""
+        return age_seconds if age_seconds is not None else max(0.0, (self.at - from_ms) / 1000)
 
     def age_seconds(self, clock: Clock, boot: str) -> float | None:
         """How long ago it was made; None where only the wall clock could tell."""

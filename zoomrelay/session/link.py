@@ -67,7 +67,8 @@ class Link:
         self._accepted = asyncio.Event()
         self._unknown: set[str] = set()
         self._close_sent = 0.0
-        self._last_frame = self._received_until = self._whole_until = clock.wall()
+        # Moments of `Clock.elapsed`: nobody sets that one.
+        self._last_frame = self._received_until = self._whole_until = clock.elapsed()
 
     async def run(self) -> Ending:
         """Until the connection ends, for whatever reason; everything received was handed over then."""
@@ -89,15 +90,15 @@ class Link:
     async def close(self) -> None:
         """End it in order: a close frame out, what still comes taken in."""
         self._ending = self._ending or Ending(Cause.STOPPED)
-        self._close_sent = self._clock.wall()
+        self._close_sent = self._clock.elapsed()
         await self._connection.close()
 
     def heard_until(self, ending: Ending) -> float:
-        """Wall time; the connection ended in this way, and not before then."""
+        """Wall time, as of now; the connection ended in this way, and not before then."""
         if not ending.clean:
-            return self._received_until
+            return self._wall_of(self._received_until)
         # Whoever answers our close frame was there to hear it.
-        return self._close_sent if ending.cause is Cause.STOPPED else self._whole_until
+        return self._wall_of(self._close_sent if ending.cause is Cause.STOPPED else self._whole_until)
 
     # --- receiving ----------------------------------------------------------------------------------
 
@@ -196,7 +197,7 @@ class Link:
         self._connection.hearing.second(self._now(), reading=self._connection.reading)
         self._stamp()
         self._publish()
-        self._on_second(self._received_until)
+        self._on_second(self._wall_of(self._received_until))
 
     async def _sleep(self, due_seconds: float) -> None:
         """Until then; once accepted, at once for the first heartbeat."""
@@ -215,12 +216,17 @@ class Link:
         return asyncio.get_running_loop().time()
 
     def _stamp(self) -> None:
-        offset = self._clock.wall() - self._now()
+        offset = self._clock.elapsed() - self._now()
         self._last_frame = offset + self._connection.last_received
         self._received_until = offset + self._connection.hearing.received_until
         self._whole_until = offset + self._connection.hearing.whole_until
 
+    def _wall_of(self, moment: float) -> float:
+        """What the wall clock, as it is set now, would have shown at this moment of `Clock.elapsed`."""
+        return self._clock.wall() - (self._clock.elapsed() - moment)
+
     def _publish(self) -> None:
+        last_frame_wall = self._wall_of(self._last_frame)
         self._figures.publish(
-            last_frame_wall=self._last_frame, round_trip_seconds=self._protocol.round_trip_seconds
+            last_frame_wall=last_frame_wall, round_trip_seconds=self._protocol.round_trip_seconds
         )

@@ -190,7 +190,7 @@ class MarkedSpool(ABC):
         """Count a batch that is held now."""
         for path, run in arrived.items():
             self._source(path).appended += run.count
-            self._last_received[path] = max(run.received_ms, self._last_received.get(path, 0))
+            self._last_received[path] = run.received_ms  # not the greatest: that clock may have been wrong
 
     def count_merged(self, merged: Mapping[tuple[str, str], int]) -> None:
         for path, count in merged.items():

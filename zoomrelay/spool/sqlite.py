@@ -58,7 +58,8 @@ _T = TypeVar("_T")
 
 
 class SqliteSpool(SqliteRoom):
-    """`path` is the directory; the file in it is `spool.sqlite`. `on_shed(sink, count)` is told of losses."""
+    """`path` is the directory; the file in it is `spool.sqlite`. `on_shed(sink, count)` is told of losses.
+    `reclaim`: see `Database`."""
 
     def __init__(
         self,
@@ -68,9 +69,15 @@ class SqliteSpool(SqliteRoom):
         clock: Clock,
         on_shed: OnShed = lambda _sink, _count: None,
         on_set_aside: OnSetAside = lambda _count: None,
+        reclaim: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(
-            path / FILE_NAME, max_bytes=max_bytes, clock=clock, on_shed=on_shed, on_set_aside=on_set_aside
+            path / FILE_NAME,
+            max_bytes=max_bytes,
+            clock=clock,
+            on_shed=on_shed,
+            on_set_aside=on_set_aside,
+            reclaim=reclaim,
         )
         self._ahead: dict[str, tuple[Token, list[Item]]] = {}
 

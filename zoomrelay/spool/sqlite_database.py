@@ -12,9 +12,17 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 import structlog
 
-from zoomrelay.errors import SpoolError
-from zoomrelay.spool.sqlite_file import Damaged, connect, errors_as_ours, open_checked
-from zoomrelay.spool.sqlite_salvage import finish_rebuild, rebuild
+from zoomrelay.errors import SpoolError, StateDirectoryError
+from zoomrelay.spool.sqlite_file import (
+    Damaged,
+    connect,
+    errors_as_ours,
+    open_checked,
+    refuse_full_disk,
+    verify,
+)
+from zoomrelay.spool.sqlite_salvage import carry_over, finish_rebuild, rebuild, set_aside
+from zoomrelay.spool.sqlite_watch import Watch
 
 log = structlog.get_logger()
 
@@ -28,10 +36,18 @@ class SpoolDamaged(SpoolError):
 
 
 class Database:
-    """Calls raise `SpoolError`, and `SpoolDamaged` where the trouble is the file's content."""
+    """Calls raise `SpoolError`, and `SpoolDamaged` where the trouble is the file's content.
 
-    def __init__(self, path: Path) -> None:
+    Files that were removed or replaced while they were open are put back before the next write, with all
+    that they held.
+    """
+
+    def __init__(self, path: Path, reclaim: Callable[[], None]) -> None:
+        """`reclaim` makes the directory ours again before a file is put back into it, or raises
+        `StateDirectoryError`. It is called in another thread."""
         self.path = path
+        self._reclaim = reclaim
+        self._watch = Watch(path)
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
         self._writing = ThreadPoolExecutor(1, "spool-writer")
@@ -57,8 +73,20 @@ class Database:
     async def write(self, work: _Work[_P, _T], *arguments: _P.args, **keywords: _P.kwargs) -> _T:
         """Call `work` with the writing connection, in its thread."""
         return await self._in_thread(
-            self._writing, lambda: work(self._write_connection(), *arguments, **keywords)
+            self._writing, lambda: self._change(lambda writer: work(writer, *arguments, **keywords))
         )
+
+    async def hold(
+        self, size_bytes: int, work: _Work[_P, _T], *arguments: _P.args, **keywords: _P.kwargs
+    ) -> _T:
+        """The same for new events, this many bytes of them: refused where the disk would have too little
+        left to let others go."""
+
+        def hold(writer: sqlite3.Connection) -> _T:
+            refuse_full_disk(writer, self.path, size_bytes)
+            return work(writer, *arguments, **keywords)
+
+        return await self._in_thread(self._writing, lambda: self._change(hold))
 
     async def ask(self, question: _Work[_P, _T], *arguments: _P.args, **keywords: _P.kwargs) -> _T:
         """Call `question` with the reading connection, in its thread."""
@@ -76,6 +104,7 @@ class Database:
         """May be called twice."""
         if self._closed:
             return
+        await self._in_thread(self._writing, self._put_back_if_moved)
         await self._in_thread(self._reading, self._close_reader)
         await self._in_thread(self._writing, self._close_writer)
         self._closed = True
@@ -93,8 +122,38 @@ class Database:
                 return work()
         except Damaged as damage:
             raise SpoolDamaged(f"the spool {self.path} is damaged: {damage}") from damage
+        except StateDirectoryError as error:
+            raise SpoolError(str(error)) from error
 
     # --- in the threads -----------------------------------------------------------------------------
+
+    def _change(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        self._put_back_if_moved()
+        writer = self._write_connection()
+        if self._watch.shrunk():
+            verify(self.path)
+        try:
+            return work(writer)
+        finally:
+            self._watch.note()
+
+    def _put_back_if_moved(self) -> None:
+        """Where nobody but the open connections can reach our files: make new ones from what these show."""
+        if not self._watch.moved():
+            return
+        self._reclaim()
+        events, dead_letters = carry_over(self._write_connection(), self.path)
+        aside = set_aside(self.path)
+        self._reading.submit(self._close_reader).result()
+        self._close_writer()
+        finish_rebuild(self.path)
+        log.error(
+            "spool.put_back",
+            file=str(self.path),
+            set_aside=aside and str(aside),
+            events=events,
+            dead_letters=dead_letters,
+        )
 
     def _write_connection(self) -> sqlite3.Connection:
         if self._writer is None:
@@ -127,3 +186,4 @@ class Database:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+            self._watch.forget()

@@ -31,6 +31,10 @@ from zoomrelay.errors import SpoolError, SpoolFormatError
 FORMAT = 1
 PAGE_BYTES = 8192
 APPLICATION_ID = 0x7A6D7231  # "zmr1"
+COMPANIONS = ("", "-wal", "-shm")
+"""What is added to the file's name for each of the files that belong together."""
+_RESERVE_BYTES = 16 * 1024 * 1024
+"""More than the log has when it is about to be emptied."""
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -96,10 +100,13 @@ def errors_as_ours(path: Path) -> Iterator[None]:
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """Whether the error speaks of the file's content, rather than of the disk or of a lock."""
+    """Whether the error speaks of the file's content (or that it ends too soon), rather than of the disk or
+    of a lock."""
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:  # raised by the module itself, for text that is none
         return type(error) is sqlite3.OperationalError and "decode" in str(error)
+    if code == sqlite3.SQLITE_IOERR_SHORT_READ:
+        return True
     return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
@@ -122,6 +129,36 @@ def open_checked(path: Path) -> sqlite3.Connection:
         elif path.with_name(path.name + "-wal").exists():
             raise Damaged("the file is empty, its write-ahead log is not")
         return _open_writing(path)
+
+
+def verify(path: Path) -> None:
+    """Look through the whole file as it is on the disk, a second per 100 MB. Raises `Damaged`."""
+    if not path.stat().st_size:  # where it is empty, opening it would cost its log
+        raise Damaged("the file is empty")
+    # A connection of its own: the pages that another remembers may be better than the file.
+    with contextlib.closing(connect(path, "mode=ro")) as connection:
+        (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if found != "ok":
+        raise Damaged(found)
+
+
+def refuse_full_disk(connection: sqlite3.Connection, path: Path, size_bytes: int) -> None:
+    """Raise `SpoolError` where so many bytes more would leave less than the reserve, on the disk and in the
+    file together: a file never becomes smaller, but it is filled again.
+
+    Events that have ended are let go of through the log too, and the log can be emptied only where the file
+    can grow. On a disk without any room nothing would ever change again.
+    """
+    disk = os.statvfs(path.parent)
+    left, reserve = disk.f_bavail * disk.f_frsize, min(_RESERVE_BYTES, disk.f_blocks * disk.f_frsize // 3)
+    (free_pages,) = connection.execute("PRAGMA freelist_count").fetchone()
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    left -= max(0, pages * PAGE_BYTES - path.stat().st_size)  # still in the log, about to go into the file
+    if left + free_pages * PAGE_BYTES - size_bytes < reserve:
+        raise SpoolError(
+            f"cannot use the spool {path}: the disk is full; {left >> 10} KiB are left,"
+            f" of which {reserve >> 10} KiB are not for new events"
+        )
 
 
 def make_private(path: Path) -> None:

@@ -39,7 +39,7 @@ UPSERT_LAST = "INSERT INTO meta VALUES ('last', ?1) ON CONFLICT DO UPDATE SET va
 INSERT_PATH = "INSERT OR IGNORE INTO paths (id, source, subscription) VALUES (?, ?, ?)"
 COUNT_PATH = (
     "UPDATE paths SET appended = appended + ?, quarantined = quarantined + ?,"
-    " last_received_ms = max(last_received_ms, ?) WHERE id = ?"
+    " last_received_ms = coalesce(nullif(?, 0), last_received_ms) WHERE id = ?"
 )
 COUNT_MERGED = "UPDATE paths SET merged = merged + ? WHERE id = ?"
 INSERT_IDENTITIES = "INSERT INTO identities (generation, crc, digests) VALUES (?, ?, ?)"

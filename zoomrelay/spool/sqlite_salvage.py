@@ -1,7 +1,8 @@
 """Recover what is readable of a damaged spool file into a new one.
 
     spool.sqlite.salvage      a copy of the damaged file to work on; the damaged one is only read
-    spool.sqlite.recovered    the new file while it is filled; renamed when it is complete
+    spool.sqlite.new          the new file while it is filled
+    spool.sqlite.recovered    the new file, complete: whatever stands in its place is to make way
 
 The damaged file keeps its name until the new one is complete, so a kill at any moment begins it anew or
 finds it done. Afterwards it stays as spool.sqlite.damaged-N for whoever wants to look into it.
@@ -18,7 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoomrelay.spool.sqlite_file import PAGE_BYTES, connect, make_private, open_checked, sync_directory
+from zoomrelay.spool.sqlite_file import (
+    COMPANIONS,
+    PAGE_BYTES,
+    connect,
+    make_private,
+    open_checked,
+    sync_directory,
+)
 
 _SMALL_TABLES = ("meta", "paths", "sinks", "lanes", "identities")
 _LARGE_TABLES = {
@@ -28,14 +36,13 @@ _LARGE_TABLES = {
 }
 """Table -> its key, and an index that names all of its rows."""
 _ROWS_PER_COMMIT = 64
-_COMPANIONS = ("", "-wal", "-shm")
 
 
 @dataclass(slots=True)
 class Salvaged:
-    """What could be read, and where the damaged file is now."""
+    """What could be read, and where the file is now that stood there (None if there was none)."""
 
-    aside: Path
+    aside: Path | None
     events: int = 0
     dead_letters: int = 0
 
@@ -47,26 +54,47 @@ def rebuild(path: Path) -> Salvaged:
 
     Raises OSError or `sqlite3.Error` where the disk does not let us (a copy needs as much space again).
     """
-    work, fresh = _beside(path, ".salvage"), _beside(path, ".recovered")
+    work, fresh = _beside(path, ".salvage"), _beside(path, ".new")
     _remove(work)
     _remove(fresh)
     with contextlib.closing(open_checked(fresh)) as new:
         new.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         _copy_file(path, work, template=fresh)
         events, dead_letters = _salvage(new, work)
-    aside = _set_aside(path)
-    finish_rebuild(path)
-    return Salvaged(aside, events, dead_letters)
+    _complete(path)
+    return Salvaged(finish_rebuild(path), events, dead_letters)
 
 
-def finish_rebuild(path: Path) -> None:
-    """Give the new file its name, where that was not done before a kill."""
-    fresh = _beside(path, ".recovered")
-    if not path.exists() and fresh.exists():
-        _set_aside(path)  # a log without its file would be taken for the new one's
+def carry_over(old: sqlite3.Connection, path: Path) -> tuple[int, int]:
+    """Make a new file of what an open connection shows, although its own file may not be there any more;
+    the numbers of events and dead letters in it. `finish_rebuild` puts it in place, once the old connections
+    are closed: closing them removes a log of that name.
+
+    Raises as `rebuild` does; then nothing has changed.
+    """
+    fresh = _beside(path, ".new")
+    _remove(fresh)
+    with contextlib.closing(open_checked(fresh)) as new:
+        counts = _copy_rows(new, old)
+    _complete(path)
+    return counts
+
+
+def _complete(path: Path) -> None:
+    _beside(path, ".new").rename(_beside(path, ".recovered"))
+    sync_directory(path.parent)
+
+
+def finish_rebuild(path: Path) -> Path | None:
+    """Give a complete new file its name, if there is one: also where that was not done before a kill.
+    Where the file is now that stood there, if one did."""
+    fresh, aside = _beside(path, ".recovered"), None
+    if fresh.exists():
+        aside = set_aside(path)  # its log too: it would be taken for the new one's
         fresh.rename(path)
         sync_directory(path.parent)
     _remove(_beside(path, ".salvage"))
+    return aside
 
 
 def _beside(path: Path, suffix: str) -> Path:
@@ -74,13 +102,16 @@ def _beside(path: Path, suffix: str) -> Path:
 
 
 def _remove(path: Path) -> None:
-    for suffix in _COMPANIONS:
+    for suffix in COMPANIONS:
         _beside(path, suffix).unlink(missing_ok=True)
 
 
-def _set_aside(path: Path) -> Path:
+def set_aside(path: Path) -> Path | None:
+    """Give the files another name; which, or None if there are none."""
+    if not any(_beside(path, suffix).exists() for suffix in COMPANIONS):
+        return None
     aside = _beside(path, f".damaged-{time.time_ns() // 1_000_000}")
-    for suffix in _COMPANIONS:
+    for suffix in COMPANIONS:
         with contextlib.suppress(FileNotFoundError):
             _beside(path, suffix).rename(_beside(aside, suffix))
     sync_directory(path.parent)
@@ -125,10 +156,15 @@ def _connect_tolerant(path: Path) -> sqlite3.Connection:
 
 def _salvage(new: sqlite3.Connection, work: Path) -> tuple[int, int]:
     with contextlib.closing(_connect_tolerant(work)) as old:
-        for table in _SMALL_TABLES:
-            _insert(new, table, _rows(old, f"SELECT * FROM {table}"))  # noqa: S608 - names are ours
-        for table, (key, index) in _LARGE_TABLES.items():
-            _insert(new, table, _row_by_row(old, table, key, index))
+        return _copy_rows(new, old)
+
+
+def _copy_rows(new: sqlite3.Connection, old: sqlite3.Connection) -> tuple[int, int]:
+    """The numbers of events and of dead letters in `new` then."""
+    for table in _SMALL_TABLES:
+        _insert(new, table, _rows(old, f"SELECT * FROM {table}"))  # noqa: S608 - names are ours
+    for table, (key, index) in _LARGE_TABLES.items():
+        _insert(new, table, _row_by_row(old, table, key, index))
     (events,) = new.execute("SELECT coalesce(sum(events), 0) FROM segments").fetchone()
     (dead_letters,) = new.execute("SELECT count(*) FROM dead").fetchone()
     return events, dead_letters

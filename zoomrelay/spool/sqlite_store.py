@@ -73,11 +73,18 @@ class SqliteStore(MarkedSpool):
     _EVENT_BYTES = 150
 
     def __init__(
-        self, path: Path, *, max_bytes: int, clock: Clock, on_shed: OnShed, on_set_aside: OnSetAside
+        self,
+        path: Path,
+        *,
+        max_bytes: int,
+        clock: Clock,
+        on_shed: OnShed,
+        on_set_aside: OnSetAside,
+        reclaim: Callable[[], None],
     ) -> None:
         super().__init__(clock, recent_bytes=_RECENT_BYTES, on_shed=on_shed)
         self._on_set_aside = on_set_aside
-        self._database = Database(path)
+        self._database = Database(path, reclaim)
         self._max_bytes = max_bytes
         self._dead_limit_bytes = dead_limit_bytes(max_bytes)
         self._turn = asyncio.Lock()
@@ -94,6 +101,8 @@ class SqliteStore(MarkedSpool):
         self._repaired_at = float("-inf")
         self._repairs = 0
         self._trouble = ""
+        self._unheld = False
+        """The newest events could not be written: that something smaller can be is no recovery."""
         self._closed = False
 
     def _held_bytes(self) -> int:
@@ -158,8 +167,11 @@ class SqliteStore(MarkedSpool):
             done = await self._write(job)
         except BaseException as error:
             self._outbox.put_back(taken)
+            self._unheld = self._unheld or bool(items or quarantined)
             self._failed(error)
             raise
+        if items or quarantined:
+            self._unheld = False
         self._written(job, done)
         self._held(items, quarantined, arrived)
         if remembered is not None:
@@ -221,10 +233,16 @@ class SqliteStore(MarkedSpool):
 
     async def _write(self, job: Job) -> Done:
         try:
-            return await self._database.write(run_job, job)
+            return await self._run(job)
         except SpoolDamaged as damage:
             await self._repair_in_turn(damage)
+            return await self._run(job)
+
+    async def _run(self, job: Job) -> Done:
+        if not job.items:
             return await self._database.write(run_job, job)
+        size_bytes = sum([len(item.event.content) for item in job.items])
+        return await self._database.hold(size_bytes, run_job, job)
 
     def _failed(self, error: BaseException) -> None:
         if not isinstance(error, SpoolError):
@@ -236,7 +254,7 @@ class SqliteStore(MarkedSpool):
         self._flush_soon(_RETRY_SECONDS)
 
     def _written(self, job: Job, done: Done) -> None:
-        if self._trouble:
+        if self._trouble and not self._unheld:
             log.info("spool.write_recovered")
             self._trouble = ""
         self._events -= done.dropped_events

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
-from zoomrelay.errors import StateDirectoryError
+from zoomrelay.errors import SpoolError, StateDirectoryError
 
 _NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "davfs"}
@@ -20,7 +22,7 @@ class StateDirectory:
 
     `create=True` (only `zoomrelay run` and `demo`) makes the directory; other commands fail where there is
     none. Raises `StateDirectoryError` in plain words: missing, not writable, on a network file system, or
-    in use, and then by which process.
+    in use, and then by which process; `SpoolError` where the disk is full.
     """
 
     def __init__(self, path: Path) -> None:
@@ -37,6 +39,8 @@ class StateDirectory:
             refuse_network_file_system(self.path)
             descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise SpoolError(f"state directory {self.path}: {error.strerror}") from error
             raise StateDirectoryError(
                 f"state directory {self.path}: {error.strerror}; it must be a directory that"
                 " the relay's user may write"
@@ -54,9 +58,25 @@ class StateDirectory:
             raise StateDirectoryError(
                 f"state directory {self.path} cannot be locked: {error.strerror}"
             ) from error
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps({"pid": os.getpid()}).encode(), 0)
         self._lock = descriptor
+        with suppress(OSError):  # for `holder` only; on a full disk it must do without
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps({"pid": os.getpid()}).encode(), 0)
+
+    def reclaim(self) -> None:
+        """Hold it still: make it and its lock anew where they were removed or replaced. Raises
+        `StateDirectoryError` as `acquire` does, and then the next call tries again."""
+        before = self._lock
+        if before is None or self._is_lock(before):
+            return
+        self.acquire(create=True)
+        os.close(before)
+
+    def _is_lock(self, descriptor: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(descriptor), (self.path / "lock").stat())
+        except (FileNotFoundError, NotADirectoryError):
+            return False
 
     def release(self) -> None:
         """Let go. May be called twice."""
