@@ -36,6 +36,8 @@ _EXCESS_SECONDS = 2.0
 """By so much for each fault an interval may be longer than the outage."""
 _PULSE_SECONDS = 2.0
 """A kill is seen in the last stamp: one a second, of what is looked at once a second."""
+_ONE_READ_SECONDS = 0.1
+"""What is sent within this may be read at once."""
 _SHOWN = 5
 
 Interval = tuple[float, float]
@@ -165,7 +167,8 @@ def excessive(truth: Truth, subscription: str) -> list[str]:
         inside = [outage for outage in outages if outage[0] <= around[1] and around[0] <= outage[1]]
         excess = end - start - sum(_overlap(outage, around) for outage in inside)
         allowed = _EXCESS_SECONDS * max(1, len(inside)) + truth.blind_seconds(start, end)
-        allowed += sum(_detection_seconds(truth, subscription, outage[0]) for outage in inside)
+        moments = [at for at, _ in inside] + [at for at, until in truth.blind if at <= end and start <= until]
+        allowed += sum(_detection_seconds(truth, subscription, moment) for moment in moments)
         if excess > allowed + 2 * _ROUNDING_SECONDS:
             found.append(
                 f"ledger too long: {start:.3f} to {end:.3f}, outages {inside}, excess {excess:.3f} s, allowed {allowed:.3f}"
@@ -196,15 +199,19 @@ def _excused_again(truth: Truth, before: Taken, after: Taken) -> bool:
     return not before.acknowledged or any(before.at <= kill <= min(after.at, noted) for kill in truth.kills)
 
 
-def _detection_seconds(truth: Truth, subscription: str, ended_at: float) -> float:
-    """How long before its end a connection may have been silent, or the last stamp made."""
-    ended = [c for c in truth.connections if c.ended_at == ended_at and c.subscription == subscription]
-    killed = any(abs(kill - ended_at) < _EXCESS_SECONDS for kill in truth.kills)
-    if not killed and all(c.ending in _ORDERLY for c in ended):
+def _detection_seconds(truth: Truth, subscription: str, moment: float) -> float:
+    """How old the last proof may be, at this moment, that the connection was whole: the frame before the last
+    one; and the last stamp where somebody killed the relay."""
+    killed = any(abs(kill - moment) < _EXCESS_SECONDS for kill in truth.kills)
+    ended = [c for c in truth.connections if c.ended_at == moment and c.subscription == subscription]
+    if ended and not killed and all(c.ending in _ORDERLY for c in ended):
         return 0.0
-    quiet = [truth.dead_after_seconds + 1.0]
-    quiet += [ended_at - s.at for s in truth.sent if s.heard and s.connection in {c.number for c in ended}]
-    return min(each for each in quiet if each >= 0) + _PULSE_SECONDS * killed
+    heard = sorted(
+        {sent.at for sent in truth.sent if sent.heard and sent.subscription == subscription and sent.at <= moment}
+    )
+    before = [at for at in heard if at < heard[-1] - _ONE_READ_SECONDS]
+    quiet = min([truth.dead_after_seconds + 1.0, *(moment - at for at in before[-1:])])
+    return quiet + _PULSE_SECONDS * killed
 
 
 def united(intervals: Iterable[Interval]) -> list[Interval]:

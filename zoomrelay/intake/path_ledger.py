@@ -43,6 +43,8 @@ class PathLedger:
         self.listening = False
         self.held_ms = 0
         """While listening: everything until then is held."""
+        self._held_at = 0.0
+        """The same moment by `Clock.elapsed`, since somebody may set the wall clock before the next stamp."""
         self._gap_ended_at: float | None = None
         """`Clock.elapsed`; None if there was none before this acceptance."""
         self._open_from_ms: int | None = None
@@ -55,6 +57,7 @@ class PathLedger:
     def accepted(self, wall: float) -> None:
         self.listening = True
         self.held_ms = int(wall * 1000)
+        self._held_at = self._elapsed_at(self.held_ms)
         if self._open_from_ms is not None:
             self._ledger.ended(self._gap(self._open_from_ms, self.held_ms))
             self._open_from_ms = None
@@ -72,6 +75,7 @@ class PathLedger:
 
     def alive(self, heard_until: float) -> None:
         self.held_ms = self._ledger.held_until_ms(int(heard_until * 1000))
+        self._held_at = self._elapsed_at(self.held_ms)
 
     # --- the open gap -------------------------------------------------------------------------------
 
@@ -100,13 +104,24 @@ class PathLedger:
     def stamp(self) -> PathStamp:
         """What a crash from now on would leave behind."""
         if self.listening:
-            return PathStamp(held_ms=self.held_ms)
+            return PathStamp(held_ms=self._wall_ms_at(self._held_at))
         if self._open_from_ms is None:
             return PathStamp()
         held_ms = self._ledger.held_until_ms(self._open_from_ms)
         if held_ms < self._open_from_ms:  # the last events before it are not durable yet
             held_ms -= int(UNCLEAN_MARGIN_SECONDS * 1000)
+        if self._open_since is not None:
+            held_ms += self._wall_ms_at(self._open_since) - self._open_from_ms
         return PathStamp(from_ms=held_ms, cause=self._cause, detail=self._detail)
+
+    def _elapsed_at(self, wall_ms: int) -> float:
+        clock = self._ledger.clock
+        return clock.elapsed() - clock.wall() + wall_ms / 1000
+
+    def _wall_ms_at(self, elapsed: float) -> int:
+        """As the wall clock that is now in force names it: a stamp tells how old it is, and so the rest."""
+        clock = self._ledger.clock
+        return int((clock.wall() - clock.elapsed() + elapsed) * 1000)
 
     def crashed(self, held_ms: int, detail: str, *, age_seconds: float | None) -> None:
         """The last process had everything until `held_ms`, which was `age_seconds` ago or more."""

@@ -36,6 +36,8 @@ _KINDS: dict[type[Message], str] = {
     Unreadable: "unreadable",
 }
 _MAX_UNKNOWN_MODULES = 20
+_SLEPT_SECONDS = 0.1
+"""Between two looks at two clocks less than this may pass without a sleep."""
 
 
 class Link:
@@ -67,6 +69,8 @@ class Link:
         self._accepted = asyncio.Event()
         self._unknown: set[str] = set()
         self._close_sent = 0.0
+        self._ahead = clock.elapsed() - self._now()
+        self._slept_until, self._slept_seconds = self._now(), 0.0
         self._last_frame = self._received_until = self._whole_until = clock.wall()
 
     async def run(self) -> Ending:
@@ -215,10 +219,24 @@ class Link:
         return asyncio.get_running_loop().time()
 
     def _stamp(self) -> None:
-        offset = self._clock.wall() - self._now()
-        self._last_frame = offset + self._connection.last_received
-        self._received_until = offset + self._connection.hearing.received_until
-        self._whole_until = offset + self._connection.hearing.whole_until
+        self._note_sleep()
+        connection = self._connection
+        self._last_frame = self._wall(connection.last_received)
+        self._received_until = self._wall(connection.hearing.received_until)
+        self._whole_until = self._wall(connection.hearing.whole_until)
+
+    def _note_sleep(self) -> None:
+        """The loop's clock stands still while the machine sleeps; the end of the socket may be read on waking,
+        before the pulse finds out."""
+        ahead = self._clock.elapsed() - self._now()
+        if ahead - self._ahead > _SLEPT_SECONDS:
+            self._slept_until, self._slept_seconds = self._now(), ahead - self._ahead
+        self._ahead = ahead
+
+    def _wall(self, moment: float) -> float:
+        """The wall clock's time of a moment of the loop's, which may have been before the last sleep."""
+        slept_seconds = self._slept_seconds if moment <= self._slept_until else 0.0
+        return self._clock.wall() - (self._now() - moment) - slept_seconds
 
     def _publish(self) -> None:
         self._figures.publish(
