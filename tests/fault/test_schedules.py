@@ -15,7 +15,7 @@ from tests.support.world import World
 
 SEED = "ZOOMRELAY_TEST_SEED"
 BOUNDS = Bounds(
-    kinds=list(Kind), seconds=(5.0, 60.0), faults=(1, 5), portions=(5, 30), longest_seconds=20.0
+    kinds=list(Kind), seconds=(4.0, 25.0), faults=(1, 5), portions=(4, 16), longest_seconds=10.0
 )
 BATCH = 25
 

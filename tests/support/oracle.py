@@ -36,6 +36,8 @@ _EXCESS_SECONDS = 2.0
 """By so much for each fault an interval may be longer than the outage."""
 _PULSE_SECONDS = 2.0
 """A kill is seen in the last stamp: one a second, of what is looked at once a second."""
+_LOOK_SECONDS = 1.0
+"""That a connection was whole shows when it is looked at again, once a second."""
 _ONE_READ_SECONDS = 0.1
 """What is sent within this may be read at once."""
 _SHOWN = 5
@@ -168,6 +170,8 @@ def excessive(truth: Truth, subscription: str) -> list[str]:
         excess = end - start - sum(_overlap(outage, around) for outage in inside)
         allowed = _EXCESS_SECONDS * max(1, len(inside)) + truth.blind_seconds(start, end)
         moments = [at for at, _ in inside] + [at for at, until in truth.blind if at <= end and start <= until]
+        ended = [c.ended_at for c in truth.connections if c.ended_at and c.subscription == subscription]
+        moments += [at for at in ended if start <= at <= end and at not in moments]
         allowed += sum(_detection_seconds(truth, subscription, moment) for moment in moments)
         if excess > allowed + 2 * _ROUNDING_SECONDS:
             found.append(
@@ -205,7 +209,7 @@ def _detection_seconds(truth: Truth, subscription: str, moment: float) -> float:
     killed = any(abs(kill - moment) < _EXCESS_SECONDS for kill in truth.kills)
     ended = [c for c in truth.connections if c.ended_at == moment and c.subscription == subscription]
     if ended and not killed and all(c.ending in _ORDERLY for c in ended):
-        return 0.0
+        return _LOOK_SECONDS
     heard = sorted(
         {sent.at for sent in truth.sent if sent.heard and sent.subscription == subscription and sent.at <= moment}
     )

@@ -64,6 +64,8 @@ class Wire:
 
     def hang_up(self, code: int, reason: str, ending: str = "closed") -> None:
         """A closing frame, behind all that was sent."""
+        if self._ended is not None:  # the relay has let go of it, and the news is on its way
+            self._forget()
         if not self.record.ending:
             end = ConnectionEnded("closed", code=code, reason=reason, clean=True)
             self._dates.after(self._latency_seconds, lambda: self._arrive([end]))
@@ -84,9 +86,10 @@ class Wire:
         """The relay's process was killed."""
         self._arrived.clear()
         self._break()
-        self._dates.after(self._latency_seconds, self._gone)
+        self._dates.after(self._latency_seconds, self._forget)
 
-    def _gone(self) -> None:
+    def _forget(self) -> None:
+        """Zoom hears that the other side is gone."""
         if not self.record.ending:
             self._note("client-gone")
 
@@ -171,7 +174,7 @@ class Wire:
         if self._ended is None:
             self._ended = ConnectionEnded("reset")
             self._inbox.close()
-            self._dates.after(self._latency_seconds, self._gone)
+            self._dates.after(self._latency_seconds, self._forget)
 
     # --- Zoom hears ---------------------------------------------------------------------------------
 

@@ -107,11 +107,10 @@ class PathLedger:
             return PathStamp(held_ms=self._wall_ms_at(self._held_at))
         if self._open_from_ms is None:
             return PathStamp()
-        held_ms = self._ledger.held_until_ms(self._open_from_ms)
-        if held_ms < self._open_from_ms:  # the last events before it are not durable yet
+        from_ms = self._open_from_ms if self._open_since is None else self._wall_ms_at(self._open_since)
+        held_ms = self._ledger.held_until_ms(from_ms)
+        if held_ms < from_ms:  # the last events before it are not durable yet
             held_ms -= int(UNCLEAN_MARGIN_SECONDS * 1000)
-        if self._open_since is not None:
-            held_ms += self._wall_ms_at(self._open_since) - self._open_from_ms
         return PathStamp(from_ms=held_ms, cause=self._cause, detail=self._detail)
 
     def _elapsed_at(self, wall_ms: int) -> float:

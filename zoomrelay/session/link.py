@@ -85,15 +85,14 @@ class Link:
             self._connection.abort()
             self._protocol.closed()
         ending = replace(self._ending, clean=ended.clean) if self._ending is not None else ended
-        if ending.cause is not Cause.SUSPENDED:
-            self._stamp()
+        self._stamp()
         self._publish()
         return ending
 
     async def close(self) -> None:
         """End it in order: a close frame out, what still comes taken in."""
         self._ending = self._ending or Ending(Cause.STOPPED)
-        self._close_sent = self._clock.wall()
+        self._close_sent = self._now()
         await self._connection.close()
 
     def heard_until(self, ending: Ending) -> float:
@@ -101,7 +100,7 @@ class Link:
         if not ending.clean:
             return self._received_until
         # Whoever answers our close frame was there to hear it.
-        return self._close_sent if ending.cause is Cause.STOPPED else self._whole_until
+        return self._wall(self._close_sent) if ending.cause is Cause.STOPPED else self._whole_until
 
     # --- receiving ----------------------------------------------------------------------------------
 
