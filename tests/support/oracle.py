@@ -210,12 +210,12 @@ def _detection_seconds(truth: Truth, subscription: str, moment: float) -> float:
     ended = [c for c in truth.connections if c.ended_at == moment and c.subscription == subscription]
     if ended and not killed and all(c.ending in _ORDERLY for c in ended):
         return _LOOK_SECONDS
+    looked = moment - _PULSE_SECONDS * killed
     heard = sorted(
-        {sent.at for sent in truth.sent if sent.heard and sent.subscription == subscription and sent.at <= moment}
+        {sent.at for sent in truth.sent if sent.heard and sent.subscription == subscription and sent.at <= looked}
     )
     before = [at for at in heard if at < heard[-1] - _ONE_READ_SECONDS]
-    quiet = min([truth.dead_after_seconds + 1.0, *(moment - at for at in before[-1:])])
-    return quiet + _PULSE_SECONDS * killed
+    return moment - max([looked - truth.dead_after_seconds - 1.0, *before[-1:]])
 
 
 def united(intervals: Iterable[Interval]) -> list[Interval]:

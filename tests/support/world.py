@@ -224,7 +224,7 @@ class World:
 
     def _everybody_listens(self) -> bool:
         process = self._process
-        if process is None or not process.relay.started.is_set() or self.zoom.send_due():
+        if process is None or not process.relay.started.is_set() or process.relay.stopping or self.zoom.send_due():
             return False
         heard = [path.accepted for source in process.relay.status().sources for path in source.paths]
         open_ = [bool(self.zoom.open(name)) for name in self.zoom.subscriptions]
@@ -277,6 +277,8 @@ class World:
     def _ended(self, process: Process) -> None:
         """It came to its end by itself: in order, or because there was no disk when it started."""
         self._process = None
+        if self.dates.now < self._disk_broken_until + SPOOL_RETRY_SECONDS:  # as good as killed
+            self._kills.append(self.dates.now)
         error = process.task.exception()
         if error is not None and not isinstance(error, SpoolError):
             self.problems.append(f"the relay crashed: {error!r}")
