@@ -22,6 +22,7 @@ from itertools import pairwise
 from zoomrelay.intake.ledger import Gap
 from zoomrelay.intake.path_ledger import CRASH
 from zoomrelay.session.endings import Cause
+from zoomrelay.session.hearing import BACKLOG_BYTES
 from zoomrelay.simulator.journal import NOBODY, Connection, Sent
 
 _SOCKET_CAUSES = {*Cause, CRASH}
@@ -39,7 +40,7 @@ _PULSE_SECONDS = 2.0
 _LOOK_SECONDS = 1.0
 """That a connection was whole shows when it is looked at again, once a second."""
 _ONE_READ_SECONDS = 0.1
-"""What is sent within this may be read at once."""
+"""What is sent with pauses no longer than this may be read at once."""
 _SHOWN = 5
 
 Interval = tuple[float, float]
@@ -211,11 +212,20 @@ def _detection_seconds(truth: Truth, subscription: str, moment: float) -> float:
     if ended and not killed and all(c.ending in _ORDERLY for c in ended):
         return _LOOK_SECONDS
     looked = moment - _PULSE_SECONDS * killed
-    heard = sorted(
-        {sent.at for sent in truth.sent if sent.heard and sent.subscription == subscription and sent.at <= looked}
-    )
-    before = [at for at in heard if at < heard[-1] - _ONE_READ_SECONDS]
-    return moment - max([looked - truth.dead_after_seconds - 1.0, *before[-1:]])
+    reads = _reads(s for s in truth.sent if s.heard and s.subscription == subscription and s.at <= looked)
+    return moment - max([looked - truth.dead_after_seconds - 1.0, *(at for at, size in reads[:-1] if size < BACKLOG_BYTES / 2)])
+
+
+def _reads(sent: Iterable[Sent]) -> list[tuple[float, int]]:
+    """When how many bytes may have been read at once, at most."""
+    reads: list[tuple[float, int]] = []
+    last = float("-inf")
+    for one in sorted(sent, key=lambda one: one.at):
+        if one.at - last > _ONE_READ_SECONDS:
+            reads.append((one.at, 0))
+        reads[-1] = reads[-1][0], reads[-1][1] + len(one.content)
+        last = one.at
+    return reads
 
 
 def united(intervals: Iterable[Interval]) -> list[Interval]:

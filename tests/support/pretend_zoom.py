@@ -142,6 +142,8 @@ class Wire:
 
     def _refuse_oversize(self) -> None:
         self._ended = ConnectionEnded("oversize", code=1009)
+        if self.record.ending == "closed":  # which was never read
+            self.record.ending = "client-closed"
         self._dates.after(self._latency_seconds, lambda: self._hear_close(1009))
 
     # --- the relay's end ----------------------------------------------------------------------------
