@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,12 @@ from tests.support.world import World
 
 SEED = "ZOOMRELAY_TEST_SEED"
 BOUNDS = Bounds(
-    kinds=list(Kind), seconds=(4.0, 25.0), faults=(1, 5), portions=(4, 16), longest_seconds=10.0
+    kinds=list(Kind),
+    seconds=(4.0, 25.0),
+    faults=(1, 5),
+    portions=(4, 16),
+    longest_seconds=10.0,
+    first_seconds=2.0,  # nothing is promised of the time before the very first acceptance, so let it come
 )
 BATCH = 25
 
@@ -42,13 +47,16 @@ def _seeds() -> list[object]:
 
 @pytest.mark.parametrize("seeds", _seeds())
 def test_schedule(memory: Path, seeds: list[int]) -> None:
+    hold_to_the_rule(seeds, memory)
+
+
+def hold_to_the_rule(seeds: Iterable[int], directory: Path) -> None:
+    """Fails with the seed that broke it, and how to see that again."""
     for seed in seeds:
-        world = play(seed, memory / str(seed))
+        world = play(seed, directory / str(seed))
         if world.problems:
-            pytest.fail(
-                f"seed {seed}; again: {SEED}={seed} .venv/bin/python -m pytest -k test_schedule"
-                f" tests/fault/test_schedules.py\n{world.report()}"
-            )
+            again = f"{SEED}={seed} .venv/bin/python -m pytest -k test_schedule tests/fault/test_schedules.py"
+            pytest.fail(f"seed {seed}; again: {again}\n{world.report()}")
 
 
 def test_a_seed_is_a_schedule(memory: Path) -> None:
@@ -58,6 +66,9 @@ def test_a_seed_is_a_schedule(memory: Path) -> None:
 def play(seed: int, directory: Path) -> World:
     directory.mkdir()
     world = World(draw(seed, BOUNDS), directory)
-    world.play()
+    try:
+        world.play()
+    except Exception as error:  # noqa: BLE001 - whatever it is, the seed belongs to it
+        world.problems.append(repr(error))
     shutil.rmtree(directory)
     return world

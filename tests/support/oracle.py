@@ -212,7 +212,8 @@ def _detection_seconds(truth: Truth, subscription: str, moment: float) -> float:
     if ended and not killed and all(c.ending in _ORDERLY for c in ended):
         return _LOOK_SECONDS
     looked = moment - _PULSE_SECONDS * killed
-    reads = _reads(s for s in truth.sent if s.heard and s.subscription == subscription and s.at <= looked)
+    arrived = looked - _ONE_READ_SECONDS
+    reads = _reads(s for s in truth.sent if s.heard and s.subscription == subscription and s.at <= arrived)
     return moment - max([looked - truth.dead_after_seconds - 1.0, *(at for at, size in reads[:-1] if size < BACKLOG_BYTES / 2)])
 
 

@@ -11,9 +11,6 @@ CODES = (1000, 1001, 1011)
 WORDINGS = ("Invalid Token", "Token is invalid", "token is empty", "Access token is expired", "nope")
 """As seen from Zoom, and one that nobody has seen yet."""
 
-FIRST_SECONDS = 2.0
-"""Nothing is promised of the time before the very first acceptance, so let it come."""
-
 
 class Kind(StrEnum):
     """What can happen. `seconds` is how long it lasts, where it lasts."""
@@ -90,6 +87,8 @@ class Bounds:
     portions: tuple[int, int]
     longest_seconds: float
     """Of what lasts."""
+    first_seconds: float = 0.0
+    """No fault before this."""
     most_paths: int = 2
 
 
@@ -100,7 +99,7 @@ def draw(seed: int, bounds: Bounds) -> Schedule:
     paths = random.randint(1, bounds.most_paths)
     steps: list[Step] = []
     for _ in range(random.randint(*bounds.faults)):
-        at = random.uniform(FIRST_SECONDS, seconds)
+        at = random.uniform(bounds.first_seconds, seconds)
         steps.append(_step(random, bounds, at, paths))
         if random.random() < 0.35:  # two at once, or nearly
             steps.append(_step(random, bounds, min(seconds, at + random.choice((0.0, 0.003, 0.05, 0.5))), paths))

@@ -15,7 +15,6 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar, copy_context
-from importlib.util import find_spec
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -25,6 +24,7 @@ import msgspec
 from structlog.testing import capture_logs
 
 from tests.support import oracle
+from tests.support.merging import MERGES
 from tests.support.pretend_zoom import MAX_MESSAGE_BYTES, PretendZoom, Wire
 from tests.support.schedule import Kind, Schedule, Step
 from tests.support.virtual import Dates, Jobs, VirtualLoop, run
@@ -48,7 +48,6 @@ PATIENCE_SECONDS = 4 * 3600.0
 """Virtual. Refused credentials are retried after minutes, and longer each time."""
 SPOOL_RETRY_SECONDS = 6.0
 """After its trouble, the spool is tried again within this."""
-MERGES = find_spec("zoomrelay.intake.merge") is not None
 _TAIL = 40
 _current: ContextVar[Process] = ContextVar("process")
 
