@@ -21,7 +21,7 @@ DEAD_AFTER_SECONDS = 5.5
 SOURCE = f"heartbeat_seconds = 5\ndead_after_seconds = {DEAD_AFTER_SECONDS}\n"
 BUSY_SECONDS = 2.5
 """What a busy machine may add."""
-ENDS = 60
+ENDS = 20
 
 
 async def test_packets_that_a_proxy_swallows(tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ async def test_packets_that_the_network_drops(tmp_path: Path, namespace: Namespa
         found_seconds = time.time() - death
         namespace.mend()
         await lab.accepted()
-        await _told(lab, found_seconds)
+        await _told(lab, found_seconds, ask=False)  # its admin port is in that network, too
 
 
 async def _found(lab: Lab) -> None:
@@ -65,8 +65,8 @@ def _ended(lab: Lab) -> bool:
     return any(entry["cause"] == "silent" for entry in lab.relay.log("session.closed"))
 
 
-async def _told(lab: Lab, found_seconds: float) -> None:
-    await lab.finish()
+async def _told(lab: Lab, found_seconds: float, *, ask: bool = True) -> None:
+    await lab.finish(ask=ask)
     await lab.relay.stop()
     print(f"half-open: found after {found_seconds:.2f} s of {DEAD_AFTER_SECONDS} s")
     lab.judge()
@@ -76,13 +76,14 @@ async def _told(lab: Lab, found_seconds: float) -> None:
     assert len(oracle.lost(lab.truth(), lab.delivered()["archive"])) == 20
 
 
+@pytest.mark.full
 async def test_back_at_once_after_a_close(tmp_path: Path) -> None:
     """With one subscription; printed only, for the time is the machine's."""
     random = Random(1)
     async with Lab(tmp_path, seed=1) as lab:
         await lab.start()
         for _ in range(ENDS):
-            await lab.pause(random.uniform(0.05, 0.2))
+            await lab.pause(random.uniform(2.05, 2.2))  # what ends sooner is retried with pauses
             lab.zoom.end("close", random.choice((1000, 1001, 1011)), "Bye")
             await lab.accepted()
         await lab.finish()
@@ -111,7 +112,10 @@ class Namespace:
         self._call("link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name)
         self._call("addr", "add", f"{self.host}/30", "dev", name)
         self._call("link", "set", name, "up")
-        for words in (("addr", "add", f"{self._guest}/30", "dev", "eth0"), *(("link", "set", d, "up") for d in ("lo", "eth0"))):
+        for words in (
+            ("addr", "add", f"{self._guest}/30", "dev", "eth0"),
+            *(("link", "set", d, "up") for d in ("lo", "eth0")),
+        ):
             self._call("-n", name, *words)
 
     def cut(self) -> None:

@@ -160,7 +160,7 @@ class Lab:
     def kill(self) -> None:
         self.kills.append(self.relay.kill())
 
-    async def finish(self) -> None:
+    async def finish(self, *, ask: bool = True) -> None:
         """Let everything on the way arrive in every sink: a last event goes behind all others."""
         await self.accepted()
         self._marks += 1
@@ -169,7 +169,8 @@ class Lab:
         assert heard, "the socket ended while everything should be calm"
         await self.relay.until(lambda: mark.encode() in self._end_of_archive(), f"{mark} in the archive")
         await self.relay.until(self._settled, f"the settling of every sink (seed {self.seed})", seconds=240)
-        await self.ask()
+        if ask:
+            await self.ask()
 
     async def ask(self) -> None:
         """Note what the control socket and the admin port tell, for the search for secrets."""

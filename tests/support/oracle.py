@@ -93,7 +93,8 @@ class Truth:
             return False
         # A kill soon after the close may find some of it on the way to the disk.
         return not any(
-            sent.at <= kill <= self.sighted(connection.ended_at or kill) + _HELD_SECONDS for kill in self.kills
+            sent.at <= kill <= self.sighted(connection.ended_at or kill) + _HELD_SECONDS
+            for kill in self.kills
         )
 
     def sighted(self, moment: float) -> float:
@@ -110,7 +111,9 @@ class Truth:
     def listed(self, subscription: str) -> list[Interval]:
         """The ledger's times without an accepted socket."""
         return united(
-            _times(gap) for gap in self.gaps if gap.subscription == subscription and gap.cause in _SOCKET_CAUSES
+            _times(gap)
+            for gap in self.gaps
+            if gap.subscription == subscription and gap.cause in _SOCKET_CAUSES
         )
 
     def outages(self, subscription: str) -> list[Interval]:
@@ -214,7 +217,16 @@ def _detection_seconds(truth: Truth, subscription: str, moment: float) -> float:
     looked = moment - _PULSE_SECONDS * killed
     arrived = looked - _ONE_READ_SECONDS
     reads = _reads(s for s in truth.sent if s.heard and s.subscription == subscription and s.at <= arrived)
-    return moment - max([looked - truth.dead_after_seconds - 1.0, *(at for at, size in reads[:-1] if size < BACKLOG_BYTES / 2)])
+    return (
+        _LOOK_SECONDS
+        + moment
+        - max(
+            [
+                looked - truth.dead_after_seconds - 1.0,
+                *(at for at, size in reads[:-1] if size < BACKLOG_BYTES / 2),
+            ]
+        )
+    )
 
 
 def _reads(sent: Iterable[Sent]) -> list[tuple[float, int]]:

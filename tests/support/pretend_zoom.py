@@ -314,4 +314,3 @@ class PretendZoom:
                 NOBODY,
             )
             self.journal.note([frame], now, subscription, number, heard=False)
-

@@ -102,7 +102,9 @@ def draw(seed: int, bounds: Bounds) -> Schedule:
         at = random.uniform(bounds.first_seconds, seconds)
         steps.append(_step(random, bounds, at, paths))
         if random.random() < 0.35:  # two at once, or nearly
-            steps.append(_step(random, bounds, min(seconds, at + random.choice((0.0, 0.003, 0.05, 0.5))), paths))
+            steps.append(
+                _step(random, bounds, min(seconds, at + random.choice((0.0, 0.003, 0.05, 0.5))), paths)
+            )
     # Unless the disk fails, an event waits too shortly for somebody to set the clock meanwhile.
     if any(step.kind is Kind.DISK for step in steps):
         steps = [step for step in steps if step.kind is not Kind.CLOCK]

@@ -74,7 +74,9 @@ class Jobs:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
         before, after = (0.0, 0.0) if self.at_once() else self._seconds()
-        start = self._dates.now if executor is None else max(self._free.get(id(executor), 0.0), self._dates.now)
+        start = (
+            self._dates.now if executor is None else max(self._free.get(id(executor), 0.0), self._dates.now)
+        )
         self._free[id(executor)] = start + before + after
         self._dates.at(start + before, lambda: self._do(executor, partial(work, *arguments), future, after))
         return future

@@ -46,6 +46,8 @@ WALL = 1_700_000_000.0
 HEARTBEAT_SECONDS, DEAD_AFTER_SECONDS = 5.0, 15.0
 PATIENCE_SECONDS = 4 * 3600.0
 """Virtual. Refused credentials are retried after minutes, and longer each time."""
+MARK_SECONDS = 300.0
+_MARKS = 3
 SPOOL_RETRY_SECONDS = 6.0
 """After its trouble, the spool is tried again within this."""
 _TAIL = 40
@@ -94,9 +96,7 @@ class Process:
         self.dead = False
         self.wires: list[Wire] = []
         sources, sinks = _settings(world.zoom, directory)
-        config = Config.model_validate(
-            {"state_dir": directory / "state", "sources": sources, "sinks": sinks}
-        )
+        config = Config.model_validate({"state_dir": directory / "state", "sources": sources, "sinks": sinks})
         self.relay = Relay(config, clock=world.clock, random=Random(f"relay {world.schedule.seed} {number}"))
         context = copy_context()
         context.run(_current.set, self)
@@ -198,8 +198,12 @@ class World:
 
     async def _finish(self) -> None:
         """Everything on the way arrives in every sink, then an orderly stop."""
-        await self._until(self._everybody_listens, "acceptance")
-        self.zoom.emit()
+        for _ in range(_MARKS):  # the first may fall into the end of a socket
+            await self._until(self._everybody_listens, "acceptance")
+            self.zoom.emit()
+            with suppress(AssertionError):
+                await self._until(self._settled, "settling", MARK_SECONDS)
+                break
         await self._until(self._settled, "settling")
         process = self._living()
         stats = process.relay.spool.stats()
@@ -212,25 +216,38 @@ class World:
         process.relay.stop()
         await process.task
         self._collect(process)
-        self._gaps = [self.clock.put_right(gap) for gap in ledger.read(process.directory / "state", self.clock) if gap.to_ms]
+        self._gaps = [
+            self.clock.put_right(gap)
+            for gap in ledger.read(process.directory / "state", self.clock)
+            if gap.to_ms
+        ]
 
-    async def _until(self, happened: Callable[[], bool], what: str) -> None:
-        deadline = self.dates.now + PATIENCE_SECONDS
+    async def _until(
+        self, happened: Callable[[], bool], what: str, seconds: float = PATIENCE_SECONDS
+    ) -> None:
+        deadline = self.dates.now + seconds
         while not happened():
             if self.dates.now > deadline:
-                raise AssertionError(f"no {what} within {PATIENCE_SECONDS:.0f} s")
+                raise AssertionError(f"no {what} within {seconds:.0f} s")
             await asyncio.sleep(0.5)
 
     def _everybody_listens(self) -> bool:
         process = self._process
-        if process is None or not process.relay.started.is_set() or process.relay.stopping or self.zoom.send_due():
+        if (
+            process is None
+            or not process.relay.started.is_set()
+            or process.relay.stopping
+            or self.zoom.send_due()
+        ):
             return False
         heard = [path.accepted for source in process.relay.status().sources for path in source.paths]
         open_ = [bool(self.zoom.open(name)) for name in self.zoom.subscriptions]
         return all(heard) and all(open_)
 
     def _settled(self) -> bool:
-        process = self._living()
+        process = self._process
+        if process is None:
+            return False
         last = self.zoom.journal.count
         (newest,) = {sent.content for sent in self.zoom.journal.since(last - 1)}
         arrived = newest in (process.directory / "events.ndjson").read_bytes()
@@ -417,7 +434,11 @@ class World:
         if "_close_" in repr(work):  # letting go of a file always works
             return None
         name = getattr(executor, "_thread_name_prefix", "")
-        return SpoolError("disk I/O error") if name.startswith("spool") else OSError(28, "No space left on device")
+        return (
+            SpoolError("disk I/O error")
+            if name.startswith("spool")
+            else OSError(28, "No space left on device")
+        )
 
     # --- judgement ----------------------------------------------------------------------------------
 

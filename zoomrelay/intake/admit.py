@@ -25,6 +25,8 @@ MAX_BYTES = 16 * 1024 * 1024
 """Bounds of what gathers while as much is being committed: small enough that under a flood an event waits
 some tens of milliseconds here, and the rest in the socket."""
 
+_HURRY_SECONDS = 0.1
+
 
 class Intake:
     """Admits the frames of every source and commits them. `run` is the committing service."""
@@ -47,6 +49,7 @@ class Intake:
         self._arrived = asyncio.Event()
         self._emptied = asyncio.Event()
         self._stopping = False
+        self._hurry = asyncio.Event()
         metrics.intake_events.set_function(lambda: self._gate.events)
         metrics.intake_bytes.set_function(lambda: self._gate.bytes)
 
@@ -109,19 +112,31 @@ class Intake:
     def stop(self) -> None:
         """No more will come: `run` returns after the last commit."""
         self._stopping = True
+        self._hurry.set()
         self._arrived.set()
 
     async def _hold(self, batch: Batch) -> None:
         start = self._clock.elapsed()
         attempt = 1
         while not await self._append(batch, attempt):
-            await asyncio.sleep(full_jitter(attempt, base=0.5, cap=5, random=self._random))
+            await self._rest(full_jitter(attempt, base=0.5, cap=5, random=self._random))
             attempt += 1
         if attempt > 1:
             log.info("intake.spool_available", unavailable_seconds=round(self._clock.elapsed() - start, 1))
         if batch.events:
             age_ms = self.now_ms() - batch.events[0].received_ms
             self._metrics.received_to_durable.observe(max(0, age_ms) / 1000)
+
+    async def _rest(self, seconds: float) -> None:
+        """Between two tries; once there is a stop, little time is left for them."""
+        if self._stopping:
+            await asyncio.sleep(min(seconds, _HURRY_SECONDS))
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                await self._hurry.wait()
+        except TimeoutError:
+            pass
 
     async def _append(self, batch: Batch, attempt: int) -> bool:
         try:

@@ -71,7 +71,7 @@ class Link:
         self._close_sent = 0.0
         self._ahead = clock.elapsed() - self._now()
         self._slept_until, self._slept_seconds = self._now(), 0.0
-        self._last_frame = self._received_until = self._whole_until = clock.wall()
+        self._last_frame = self._received_until = clock.wall()
 
     async def run(self) -> Ending:
         """Until the connection ends, for whatever reason; everything received was handed over then."""
@@ -97,10 +97,12 @@ class Link:
 
     def heard_until(self, ending: Ending) -> float:
         """Wall time; the connection ended in this way, and not before then."""
+        self._note_sleep()
+        hearing = self._connection.hearing
         if not ending.clean:
-            return self._received_until
+            return self._wall(hearing.received_until)
         # Whoever answers our close frame was there to hear it.
-        return self._wall(self._close_sent) if ending.cause is Cause.STOPPED else self._whole_until
+        return self._wall(self._close_sent if ending.cause is Cause.STOPPED else hearing.whole_until)
 
     # --- receiving ----------------------------------------------------------------------------------
 
@@ -222,7 +224,6 @@ class Link:
         connection = self._connection
         self._last_frame = self._wall(connection.last_received)
         self._received_until = self._wall(connection.hearing.received_until)
-        self._whole_until = self._wall(connection.hearing.whole_until)
 
     def _note_sleep(self) -> None:
         """The loop's clock stands still while the machine sleeps; the end of the socket may be read on waking,
