@@ -4,8 +4,8 @@ The rule:
 
 * Every event that was sent is delivered, or was sent inside an interval of the ledger, on each of its paths.
 * Of what was sent on a socket that ended with a proper close, or did not end, nothing at all is lost.
-* Every time without an accepted socket is in the ledger, and the ledger has no more than 2 s per fault beyond it,
-  and what it takes to notice.
+* Every time without an accepted socket is in the ledger, and the ledger has no more beyond it than 2 s per
+  fault and what it takes to notice.
 * Nothing comes twice to a sink that took it, unless the relay was cut off before it could note that.
 * Bytes are what they were.
 
@@ -75,7 +75,7 @@ class Truth:
         return [sent for sent in self.sent if sent.kind == "event"]
 
     def excused(self, sent: Sent) -> bool:
-        """It was sent inside an interval of the ledger, or before its path was accepted for the first time."""
+        """It was sent inside an interval of the ledger, or before the very first acceptance of its path."""
         first = min((c.accepted_at for c in self._accepted(sent.subscription)), default=float("inf"))
         return sent.at < first or any(
             _covers(gap, sent.at, sent.at) for gap in self.gaps if gap.subscription == sent.subscription
@@ -179,7 +179,8 @@ def excessive(truth: Truth, subscription: str) -> list[str]:
         allowed += sum(_detection_seconds(truth, subscription, moment) for moment in moments)
         if excess > allowed + 2 * _ROUNDING_SECONDS:
             found.append(
-                f"ledger too long: {start:.3f} to {end:.3f}, outages {inside}, excess {excess:.3f} s, allowed {allowed:.3f}"
+                f"ledger too long: {start:.3f} to {end:.3f}, outages {inside},"
+                f" excess {excess:.3f} s, allowed {allowed:.3f}"
             )
     return found
 

@@ -37,8 +37,8 @@ def envelope_of(module: str, content: str, *, success: bool = True) -> bytes:
 class Wire:
     """One connection: the relay's end is `zoomrelay.session.ports.Connection`, the other end is Zoom's.
 
-    What Zoom sends takes `latency_seconds`, waits in a buffer of the system while the relay does not look, and is
-    lost from there when the connection is reset or the process killed.
+    What Zoom sends takes `latency_seconds`, waits in a buffer of the system while the relay does not look,
+    and is lost from there when the connection is reset or the process killed.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Wire:
     # --- the system between them --------------------------------------------------------------------
 
     def _arrive(self, pieces: Sequence[bytes | ConnectionEnded]) -> None:
-        if self._ended is None and not (self.record.ending == "reset"):
+        if self._ended is None and self.record.ending != "reset":
             self._arrived += pieces
             self._look()
 
@@ -168,7 +168,7 @@ class Wire:
         if self._ended is None:
             self._dates.after(self._latency_seconds, lambda: self._hear_close(1000))
             deadline = self._loop.time() + _CLOSE_SECONDS
-            while self._ended is None and self._loop.time() < deadline:
+            while self._ended is None and self._loop.time() < deadline:  # noqa: ASYNC110 - virtual time
                 await asyncio.sleep(0.05)
             self.abort()
 

@@ -1,8 +1,8 @@
 """Virtual time for a whole relay: an event loop whose waiting, threads and network are one list of dates.
 
-Nothing here looks at the machine's clock, so a run is the same each time. The loop waits by going to the next
-date; what others do (the pretend Zoom, the disk, a kill) happens at dates of its own in `Dates`, also while the
-loop itself is stalled. Threads are no threads: a job is done on the spot at a date drawn by chance.
+Nothing here looks at the machine's clock, so a run is the same each time. The loop waits by going to the
+next date; what others do (the pretend Zoom, the disk, a kill) happens at dates of its own in `Dates`, also
+while the loop itself is stalled. Threads are no threads: a job is done on the spot at a date drawn by chance.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ Trouble = Callable[[object, Callable[..., Any]], Exception | None]
 
 _MANY_TURNS = 200
 _TURN_SECONDS = 1e-6
-"""What a turn of the loop takes where many follow each other without a moment passing, as for a timer that is due
-in less than the clock can tell."""
+"""What a turn of the loop takes where many follow each other without a moment passing, as for a timer that is
+due in less than the clock can tell."""
 
 
 class Dates:
@@ -59,7 +59,8 @@ class Dates:
 class Jobs:
     """What threads would do: one job after the other per executor, each at once on its date.
 
-    A slow disk takes its time before or after the deed, so that a kill may find it done and untold, or undone.
+    A slow disk takes its time before or after the deed, so that a kill may find it done and untold, or
+    undone.
     """
 
     def __init__(self, dates: Dates, random: Random) -> None:

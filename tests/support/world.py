@@ -1,8 +1,8 @@
 """A whole relay on virtual time, between a pretend Zoom, a receiver, a disk and somebody who kills it.
 
-Everything is the real thing (`Relay` with its SQLite spool, ledger, file sink, workers, sessions, tokens) up to
-three doors, behind which stand fakes: the sockets (`Dialler.dial`), the token endpoint (`TokenEndpoint.request`)
-and the receiver (`HttpSink.send`). Threads are dates (`virtual.Jobs`).
+Everything is the real thing (`Relay` with its SQLite spool, ledger, file sink, workers, sessions, tokens) up
+to three doors, behind which stand fakes: the sockets (`Dialler.dial`), the token endpoint
+(`TokenEndpoint.request`) and the receiver (`HttpSink.send`). Threads are dates (`virtual.Jobs`).
 
 A kill copies the state directory as it is at that moment, which is what the next process finds. What the old
 process does from then on touches its own copy only, and nobody listens to it.

@@ -226,8 +226,8 @@ class Link:
         self._received_until = self._wall(connection.hearing.received_until)
 
     def _note_sleep(self) -> None:
-        """The loop's clock stands still while the machine sleeps; the end of the socket may be read on waking,
-        before the pulse finds out."""
+        """The loop's clock stands still while the machine sleeps; and the end of the socket may be read on
+        waking, before the pulse finds out."""
         ahead = self._clock.elapsed() - self._now()
         if ahead - self._ahead > _SLEPT_SECONDS:
             self._slept_until, self._slept_seconds = self._now(), ahead - self._ahead
