@@ -33,6 +33,8 @@ BOUNDS = Bounds(
 DEAD_AFTER_SECONDS = 5.5
 _SOURCE = f"heartbeat_seconds = 5\ndead_after_seconds = {DEAD_AFTER_SECONDS}\nmax_message_bytes = 131072"
 _LAG_SECONDS = 0.1
+_AROUND_SECONDS = 1.0
+"""A machine that is late here is late elsewhere, a little earlier or later."""
 
 
 async def play(schedule: Schedule, directory: Path) -> str:
@@ -77,8 +79,8 @@ async def _watching(lab: Lab) -> AsyncIterator[None]:
         while True:
             await asyncio.sleep(_LAG_SECONDS)
             now = time.time()
-            if now - before > 3 * _LAG_SECONDS:
-                lab.blind.append((before, now))
+            if now - before > 2 * _LAG_SECONDS:
+                lab.blind.append((before - _AROUND_SECONDS, now + _AROUND_SECONDS))
             before = now
 
     task = asyncio.create_task(watch(), name="lag")
