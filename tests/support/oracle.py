@@ -1,7 +1,15 @@
 """The judge: what the pretend Zoom did against what reached the sinks and the gap ledger. Pure.
 
-The rule: every event that was sent is delivered, or was sent inside an interval of the ledger; of what was
-sent on a socket that ended with a proper close nothing at all is lost; bytes are what they were.
+The rule:
+
+* Every event that was sent is delivered, or was sent inside an interval of the ledger, on each of its paths.
+* Of what was sent on a socket that ended with a proper close, or did not end, nothing at all is lost.
+* Every time without an accepted socket is in the ledger, and the ledger has no more beyond it than 2 s per
+  fault and what it takes to notice.
+* Nothing comes twice to a sink that took it, unless the relay was cut off before it could note that.
+* Bytes are what they were.
+
+All times are of one clock: where the relay's own was wrong, whoever asks has put its ledger right.
 """
 
 from __future__ import annotations
@@ -12,12 +20,40 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from zoomrelay.intake.ledger import Gap
+from zoomrelay.intake.path_ledger import CRASH
+from zoomrelay.session.endings import Cause
+from zoomrelay.session.hearing import BACKLOG_BYTES
 from zoomrelay.simulator.journal import NOBODY, Connection, Sent
 
+_SOCKET_CAUSES = {*Cause, CRASH}
 _ORDERLY = ("closed", "displaced", "refused")
 _ROUNDING_SECONDS = 0.002
 """The ledger's times are whole milliseconds."""
+_HELD_SECONDS = 1.0
+"""What has come is on the disk after this, unless the relay is blind."""
+_NOTED_SECONDS = 0.6
+"""What a sink took is durably noted after this, unless the relay is blind."""
+_EXCESS_SECONDS = 2.0
+"""By so much for each fault an interval may be longer than the outage."""
+_PULSE_SECONDS = 2.0
+"""A kill is seen in the last stamp: one a second, of what is looked at once a second."""
+_LOOK_SECONDS = 1.0
+"""That a connection was whole shows when it is looked at again, once a second."""
+_ONE_READ_SECONDS = 0.1
+"""What is sent with pauses no longer than this may be read at once."""
 _SHOWN = 5
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Taken:
+    """One event that a receiver took."""
+
+    at: float
+    content: bytes
+    acknowledged: bool = True
+    """The relay was told so."""
 
 
 @dataclass(frozen=True)
@@ -29,16 +65,24 @@ class Truth:
     gaps: Sequence[Gap]
     kills: Sequence[float] = ()
     """When the relay was killed; wall clock, seconds."""
+    blind: Sequence[Interval] = ()
+    """When the relay could not look or hold: it stood still, or its disk took nothing."""
+    dead_after_seconds: float = 75.0
+    """A connection may have been silent for so long before it was given up."""
 
     @property
     def events(self) -> list[Sent]:
         return [sent for sent in self.sent if sent.kind == "event"]
 
     def excused(self, sent: Sent) -> bool:
-        """It was sent inside an interval of the ledger."""
-        return any(
+        """It was sent inside an interval of the ledger, or before the very first acceptance of its path."""
+        first = min((c.accepted_at for c in self._accepted(sent.subscription)), default=float("inf"))
+        return sent.at < first or any(
             _covers(gap, sent.at, sent.at) for gap in self.gaps if gap.subscription == sent.subscription
         )
+
+    def _accepted(self, subscription: str) -> list[Connection]:
+        return [c for c in self.connections if c.accepted_at is not None and c.subscription == subscription]
 
     def must_arrive(self, sent: Sent) -> bool:
         """Whatever the ledger says: its socket ended properly, or did not end, and nobody was killed."""
@@ -48,7 +92,40 @@ class Truth:
         if connection.ending and connection.ending not in _ORDERLY:
             return False
         # A kill soon after the close may find some of it on the way to the disk.
-        return not any(sent.at <= kill <= (connection.ended_at or kill) + 1.0 for kill in self.kills)
+        return not any(
+            sent.at <= kill <= self.sighted(connection.ended_at or kill) + _HELD_SECONDS
+            for kill in self.kills
+        )
+
+    def sighted(self, moment: float) -> float:
+        """This moment, or the end of the blindness around it and soon after."""
+        for start, end in sorted(self.blind):
+            if start - _HELD_SECONDS <= moment < end:
+                moment = end
+        return moment
+
+    def blind_seconds(self, start: float, end: float) -> float:
+        """How much of that time the relay was blind."""
+        return sum(_overlap(part, (start, end)) for part in united(self.blind))
+
+    def listed(self, subscription: str) -> list[Interval]:
+        """The ledger's times without an accepted socket."""
+        return united(
+            _times(gap)
+            for gap in self.gaps
+            if gap.subscription == subscription and gap.cause in _SOCKET_CAUSES
+        )
+
+    def outages(self, subscription: str) -> list[Interval]:
+        """Times after the first acceptance in which no socket of this path was accepted and whole."""
+        heard = united(
+            (c.accepted_at, c.ended_at if c.ended_at is not None else float("inf"))
+            for c in self.connections
+            if c.accepted_at is not None and c.subscription == subscription
+        )
+        return [(before[1], after[0]) for before, after in pairwise(heard)] + [
+            (end, float("inf")) for _, end in heard[-1:] if end != float("inf")
+        ]
 
 
 def lost(truth: Truth, delivered: Iterable[bytes]) -> list[Sent]:
@@ -73,7 +150,7 @@ def problems(truth: Truth, sink: str, delivered: Sequence[bytes], *, ordered: bo
 def uncovered(truth: Truth, subscription: str) -> list[str]:
     """Times between two accepted sockets that no interval of the ledger covers, in words."""
     accepted = [c for c in truth.connections if c.accepted_at is not None and c.subscription == subscription]
-    listed = _joined([gap for gap in truth.gaps if gap.subscription == subscription])
+    listed = truth.listed(subscription)
     return [
         f"deaf from {before.ended_at:.3f} ({before.ending}) to {after.accepted_at:.3f}, ledger: {listed}"
         for before, after in pairwise(accepted)
@@ -87,6 +164,103 @@ def uncovered(truth: Truth, subscription: str) -> list[str]:
     ]
 
 
+def excessive(truth: Truth, subscription: str) -> list[str]:
+    """Intervals of the ledger that are longer than outage, detection and margin together, in words."""
+    outages = truth.outages(subscription)
+    found = []
+    for start, end in truth.listed(subscription):
+        around = (start - _ROUNDING_SECONDS, end + _ROUNDING_SECONDS)
+        inside = [outage for outage in outages if outage[0] <= around[1] and around[0] <= outage[1]]
+        excess = end - start - sum(_overlap(outage, around) for outage in inside)
+        allowed = _EXCESS_SECONDS * max(1, len(inside)) + truth.blind_seconds(start, end)
+        moments = [at for at, _ in inside] + [at for at, until in truth.blind if at <= end and start <= until]
+        ended = [c.ended_at for c in truth.connections if c.ended_at and c.subscription == subscription]
+        moments += [at for at in ended if start <= at <= end and at not in moments]
+        allowed += sum(_detection_seconds(truth, subscription, moment) for moment in moments)
+        if excess > allowed + 2 * _ROUNDING_SECONDS:
+            found.append(
+                f"ledger too long: {start:.3f} to {end:.3f}, outages {inside},"
+                f" excess {excess:.3f} s, allowed {allowed:.3f}"
+            )
+    return found
+
+
+def twins(truth: Truth, sink: str, taken: Sequence[Taken]) -> list[str]:
+    """Events that came more often than a path brought them, in words. A repetition is excused where the relay
+    was not told that the event was taken, or was killed before it could note it."""
+    copies = Counter((sent.content, sent.subscription) for sent in truth.events if sent.heard)
+    most: dict[bytes, int] = {}
+    for (content, _), count in copies.items():
+        most[content] = max(count, most.get(content, 0))
+    times: dict[bytes, list[Taken]] = {}
+    for one in sorted(taken, key=lambda one: one.at):
+        times.setdefault(one.content, []).append(one)
+    too_often = [
+        (content[:80], [round(one.at, 3) for one in each])
+        for content, each in times.items()
+        if 1 + sum(not _excused_again(truth, *pair) for pair in pairwise(each)) > max(1, most.get(content, 0))
+    ]
+    return [f"{sink}: {len(too_often)} came again although taken: {too_often[:_SHOWN]}"] if too_often else []
+
+
+def _excused_again(truth: Truth, before: Taken, after: Taken) -> bool:
+    noted = truth.sighted(before.at) + _NOTED_SECONDS
+    return not before.acknowledged or any(before.at <= kill <= min(after.at, noted) for kill in truth.kills)
+
+
+def _detection_seconds(truth: Truth, subscription: str, moment: float) -> float:
+    """How old the last proof may be, at this moment, that the connection was whole: the frame before the last
+    one; and the last stamp where somebody killed the relay."""
+    killed = any(abs(kill - moment) < _EXCESS_SECONDS for kill in truth.kills)
+    ended = [c for c in truth.connections if c.ended_at == moment and c.subscription == subscription]
+    if ended and not killed and all(c.ending in _ORDERLY for c in ended):
+        return _LOOK_SECONDS
+    looked = moment - _PULSE_SECONDS * killed
+    arrived = looked - _ONE_READ_SECONDS
+    reads = _reads(s for s in truth.sent if s.heard and s.subscription == subscription and s.at <= arrived)
+    return (
+        _LOOK_SECONDS
+        + moment
+        - max(
+            [
+                looked - truth.dead_after_seconds - 1.0,
+                *(at for at, size in reads[:-1] if size < BACKLOG_BYTES / 2),
+            ]
+        )
+    )
+
+
+def _reads(sent: Iterable[Sent]) -> list[tuple[float, int]]:
+    """When how many bytes may have been read at once, at most."""
+    reads: list[tuple[float, int]] = []
+    last = float("-inf")
+    for one in sorted(sent, key=lambda one: one.at):
+        if one.at - last > _ONE_READ_SECONDS:
+            reads.append((one.at, 0))
+        reads[-1] = reads[-1][0], reads[-1][1] + len(one.content)
+        last = one.at
+    return reads
+
+
+def united(intervals: Iterable[Interval]) -> list[Interval]:
+    """The same times in order, those that touch each other as one."""
+    joined: list[Interval] = []
+    for start, end in sorted(intervals):
+        if joined and start <= joined[-1][1] + _ROUNDING_SECONDS:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((start, end))
+    return joined
+
+
+def _overlap(one: Interval, other: Interval) -> float:
+    return max(0.0, min(one[1], other[1]) - max(one[0], other[0]))
+
+
+def _times(gap: Gap) -> Interval:
+    return gap.from_ms / 1000, float("inf") if gap.to_ms is None else gap.to_ms / 1000
+
+
 def repeated(delivered: Iterable[bytes]) -> Counter[bytes]:
     """How often more than once each event arrived, of those that did."""
     return Counter({content: count - 1 for content, count in Counter(delivered).items() if count > 1})
@@ -95,19 +269,6 @@ def repeated(delivered: Iterable[bytes]) -> Counter[bytes]:
 def _covers(gap: Gap, start: float, end: float) -> bool:
     until = float("inf") if gap.to_ms is None else gap.to_ms / 1000
     return gap.from_ms / 1000 <= start + _ROUNDING_SECONDS and end <= until + _ROUNDING_SECONDS
-
-
-def _joined(gaps: Iterable[Gap]) -> list[tuple[float, float]]:
-    """The intervals in order, those that touch each other as one."""
-    joined: list[tuple[float, float]] = []
-    for start, end in sorted(
-        (gap.from_ms / 1000, float("inf") if gap.to_ms is None else gap.to_ms / 1000) for gap in gaps
-    ):
-        if joined and start <= joined[-1][1] + _ROUNDING_SECONDS:
-            joined[-1] = joined[-1][0], max(end, joined[-1][1])
-        else:
-            joined.append((start, end))
-    return joined
 
 
 def _words(sink: str, what: str, sent: Sequence[Sent]) -> str:

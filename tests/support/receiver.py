@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from random import Random
 from types import TracebackType
@@ -23,6 +24,8 @@ class Receiver:
         self.hanging = False
         """Answer nothing any more."""
         self.taken: list[bytes] = []
+        self.taken_at: list[float] = []
+        """When; wall clock, seconds."""
         self.times: Counter[str] = Counter()
         """webhook-id -> how often it was taken."""
         self.requests = 0
@@ -46,6 +49,7 @@ class Receiver:
     def forget(self) -> None:
         """Start with nothing taken."""
         self.taken.clear()
+        self.taken_at.clear()
         self.times.clear()
 
     async def left(self) -> None:
@@ -63,5 +67,6 @@ class Receiver:
         if self._random.random() < self.refuse_part:
             return web.Response(status=self.status)
         self.taken.append(body)
+        self.taken_at.append(time.time())
         self.times[request.headers["webhook-id"]] += 1
         return web.Response()

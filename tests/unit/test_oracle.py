@@ -66,3 +66,75 @@ def test_times_of_deafness_must_be_covered() -> None:
 
 def test_repetitions_are_counted() -> None:
     assert oracle.repeated([b"a", b"b", b"a", b"a"]) == {b"a": 2}
+
+
+# --- the ledger's length ----------------------------------------------------------------------------
+
+
+def test_an_interval_may_not_be_much_longer_than_its_outage() -> None:
+    connections = [connection(1, 9, 12, "closed"), connection(2, 14, None, "")]
+    events = [sent(number, 9 + number) for number in range(3)]
+    assert not oracle.excessive(oracle.Truth(events, connections, [gap(10.5, 14)]), SUBSCRIPTION)
+    assert oracle.excessive(oracle.Truth(events, connections, [gap(8.5, 14)]), SUBSCRIPTION)
+    assert oracle.excessive(oracle.Truth(events, connections, [gap(12, 17.5)]), SUBSCRIPTION)
+    blind = oracle.Truth(events, connections, [gap(8.5, 14)], blind=[(9, 11)])
+    assert not oracle.excessive(blind, SUBSCRIPTION)
+
+
+def test_an_interval_without_any_outage_is_too_long() -> None:
+    connections = [connection(1, 9, None, "")]
+    events = [sent(number, 9 + number) for number in range(20)]
+    assert oracle.excessive(oracle.Truth(events, connections, [gap(20, 25)]), SUBSCRIPTION)
+
+
+def test_silence_before_a_break_is_detection_and_not_excess() -> None:
+    connections = [connection(1, 9, 40, "half-open"), connection(2, 60, None, "")]
+    events = [sent(1, 10), sent(2, 20), sent(3, 39)]
+    assert not oracle.excessive(oracle.Truth(events, connections, [gap(19, 60)]), SUBSCRIPTION)
+    assert oracle.excessive(oracle.Truth(events, connections, [gap(15, 60)]), SUBSCRIPTION)
+
+
+# --- twins ------------------------------------------------------------------------------------------
+
+TWIN = Sent(2, 10.0, "t", 2, True, "event", b"event 1")
+
+
+def took(*times: float, acknowledged: bool = True) -> list[oracle.Taken]:
+    return [oracle.Taken(at, b"event 1", acknowledged) for at in times]
+
+
+def test_a_twin_pair_is_seen() -> None:
+    connections = [connection(1, 9, None, ""), Connection(2, "t", 9, 9, None, "")]
+    truth = oracle.Truth([sent(1, 10), TWIN], connections, [])
+    assert not oracle.twins(truth, "sink", took(10.1))
+    assert oracle.twins(truth, "sink", took(10.1, 10.2))
+    # What the receiver did not acknowledge comes again by right.
+    assert not oracle.twins(truth, "sink", took(10.1, 10.2, acknowledged=False))
+
+
+def test_what_one_path_brought_twice_may_come_twice() -> None:
+    truth = oracle.Truth([sent(1, 10), sent(1, 10.5)], [connection(1, 9, None, "")], [])
+    assert not oracle.twins(truth, "sink", took(10.1, 10.6))
+    assert oracle.twins(truth, "sink", took(10.1, 10.6, 10.7))
+
+
+def test_a_kill_excuses_only_what_could_not_be_noted() -> None:
+    events, connections = [sent(1, 10)], [connection(1, 9, None, "")]
+    assert not oracle.twins(oracle.Truth(events, connections, [], kills=[10.3]), "sink", took(10.1, 12))
+    assert oracle.twins(oracle.Truth(events, connections, [], kills=[11.5]), "sink", took(10.1, 12))
+    blind = oracle.Truth(events, connections, [], kills=[11.5], blind=[(10, 11.4)])
+    assert not oracle.twins(blind, "sink", took(10.1, 12))
+
+
+def test_a_healthy_twin_leaves_no_excuse() -> None:
+    """One path broke and lists its gap; the other carried the event to its orderly end."""
+    connections = [connection(1, 9, 10.5, "reset"), Connection(2, "t", 9, 9, None, "")]
+    truth = oracle.Truth([sent(1, 10), TWIN], connections, [gap(9.5, 13)])
+    assert any("ended properly" in problem for problem in oracle.problems(truth, "sink", [], ordered=False))
+    assert any("in no interval" in problem for problem in oracle.problems(truth, "sink", [], ordered=False))
+
+
+def test_before_the_first_acceptance_nothing_is_promised() -> None:
+    early = Sent(1, 5.0, SUBSCRIPTION, 0, False, "event", b"event 1")
+    truth = oracle.Truth([early], [connection(1, 9, None, "")], [])
+    assert not oracle.problems(truth, "sink", [], ordered=True)

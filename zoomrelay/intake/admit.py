@@ -27,6 +27,8 @@ MAX_BYTES = 16 * 1024 * 1024
 some tens of milliseconds here, and the rest in the socket."""
 _COUNT_PAUSE_SECONDS = 1.0
 
+_HURRY_SECONDS = 0.1
+
 
 class Intake:
     """Admits the frames of every source and commits them. `run` is the committing service."""
@@ -59,6 +61,7 @@ class Intake:
         """`Clock.elapsed` when the oldest of what gathers came."""
         self._taken_since: float | None = None
         """The same for what is being committed."""
+        self._hurry = asyncio.Event()
         metrics.intake_events.set_function(lambda: self._gate.events)
         metrics.intake_bytes.set_function(lambda: self._gate.bytes)
 
@@ -167,6 +170,7 @@ class Intake:
     def stop(self) -> None:
         """No more will come: `run` returns after the last commit."""
         self._stopping = True
+        self._hurry.set()
         self._arrived.set()
 
     def open(self) -> None:
@@ -181,7 +185,7 @@ class Intake:
         start = self.clock.elapsed()
         attempt = 1
         while not await self._append(batch, attempt):
-            await asyncio.sleep(full_jitter(attempt, base=0.5, cap=5, random=self._random))
+            await self._rest(full_jitter(attempt, base=0.5, cap=5, random=self._random))
             attempt += 1
         if attempt > 1:
             self.troubles.end(Trouble.SPOOL_UNWRITABLE)
@@ -193,6 +197,17 @@ class Intake:
         if not batch.remembered:
             return None
         return Remembered(self.identities.generation, b"".join(batch.remembered))
+
+    async def _rest(self, seconds: float) -> None:
+        """Between two tries; once there is a stop, little time is left for them."""
+        if self._stopping:
+            await asyncio.sleep(min(seconds, _HURRY_SECONDS))
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                await self._hurry.wait()
+        except TimeoutError:
+            pass
 
     async def _append(self, batch: Batch, attempt: int) -> bool:
         try:

@@ -55,6 +55,8 @@ class PathLedger:
         self.listening = False
         self.held_ms = 0
         """While listening: everything until then is held."""
+        self._held_at = 0.0
+        """The same moment by `Clock.elapsed`, since somebody may set the wall clock before the next stamp."""
         self.rate = Rate()
         self._noted = (0, 0.0, 0.0)
         """When the rate was noted last: events so far, elapsed time, wall time of what had been heard."""
@@ -73,6 +75,7 @@ class PathLedger:
         self.listening = True
         self._accepted_at = self._ledger.clock.elapsed()
         self.held_ms = int(wall * 1000)
+        self._held_at = self._elapsed_at(self.held_ms)
         if self._open_from_ms is not None:
             self._ledger.ended(self._gap(self._open_from_ms, self.held_ms))
             self._open_from_ms = None
@@ -94,6 +97,7 @@ class PathLedger:
     def alive(self, heard_until: float) -> None:
         self._note_rate(heard_until)
         self.held_ms = self._ledger.held_until_ms(int(heard_until * 1000))
+        self._held_at = self._elapsed_at(self.held_ms)
 
     def _note_rate(self, heard_until: float) -> None:
         """Silence counts when it is over: it may be the beginning of a gap."""
@@ -158,15 +162,16 @@ class PathLedger:
         rate = self.rate.per_second
         rate = None if rate is None else round(rate, 4)
         if self.listening:
-            return PathStamp(held_ms=self.held_ms, rate=rate)
+            return PathStamp(held_ms=self._wall_ms_at(self._held_at), rate=rate)
         if self._open_from_ms is None:
             return PathStamp(rate=rate)
-        held_ms = self._ledger.held_until_ms(self._open_from_ms)
-        if held_ms < self._open_from_ms:  # the last events before it are not durable yet
+        from_ms = self._open_from_ms if self._open_since is None else self._wall_ms_at(self._open_since)
+        held_ms = self._ledger.held_until_ms(from_ms)
+        if held_ms < from_ms:  # the last events before it are not durable yet
             held_ms -= int(UNCLEAN_MARGIN_SECONDS * 1000)
         return PathStamp(
             from_ms=held_ms,
-            age_seconds=self._age_seconds(self._open_from_ms - held_ms),
+            age_seconds=self._age_seconds(from_ms - held_ms),
             cause=self._cause,
             detail=self._detail,
             rate=rate,
@@ -177,6 +182,15 @@ class PathLedger:
         if self._open_since is None:
             return None
         return round(self._ledger.clock.elapsed() - self._open_since + earlier_ms / 1000, 3)
+
+    def _elapsed_at(self, wall_ms: int) -> float:
+        clock = self._ledger.clock
+        return clock.elapsed() - clock.wall() + wall_ms / 1000
+
+    def _wall_ms_at(self, elapsed: float) -> int:
+        """As the wall clock that is now in force names it: a stamp tells how old it is, and so the rest."""
+        clock = self._ledger.clock
+        return int((clock.wall() - clock.elapsed() + elapsed) * 1000)
 
     def crashed(self, held_ms: int, detail: str, *, age_seconds: float | None) -> None:
         """The last process had everything until `held_ms`, which was `age_seconds` ago or more."""

@@ -7,6 +7,7 @@ come was read and that the socket was whole:
 
 * A read that brought little has emptied the socket; one that brought much may have left more behind.
 * That the socket was whole at that moment shows only afterwards, in that it went on.
+* What is read after a standstill may have come at its beginning, and the socket may have died since.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from __future__ import annotations
 BACKLOG_BYTES = 16 * 1024
 """A read of so many bytes may have left more behind: well below what one read takes, and below the
 smallest window by which TCP would make the other side wait."""
+
+STANDSTILL_SECONDS = 1.2
+"""Time passes once a second; where it took longer, nobody looked at the socket meanwhile."""
 
 
 class Hearing:
@@ -30,6 +34,7 @@ class Hearing:
         self._behind = False
         self._second = now
         self._was_reading = True
+        self._stood_still_since: float | None = None
 
     def read(self, size: int, now: float) -> None:
         """So many bytes came in one read."""
@@ -37,14 +42,20 @@ class Hearing:
             self.received_until = self._latest
             self.whole_until = max(self.whole_until, self._latest)
         self._behind = size >= BACKLOG_BYTES
-        self._latest = now
+        stood_still_since = self._second if self._is_late(now) else self._stood_still_since
+        self._latest = now if stood_still_since is None else max(self._latest, stood_still_since)
 
     def second(self, now: float, *, reading: bool) -> None:
         """The connection is still there. `reading`: nobody has paused it."""
         if reading and self._was_reading and not self._behind:
             # Since the second before, the socket was looked at, and it was neither at its end nor full.
             self.whole_until = max(self.whole_until, self._second)
-            if self._latest <= self._second:
+            if self._latest < self._second:
                 self.received_until = self._latest
         self._was_reading = reading
+        # Whether this comes before the reads that were due, or after them, is the event loop's affair.
+        self._stood_still_since = self._second if self._is_late(now) else None
         self._second = now
+
+    def _is_late(self, now: float) -> bool:
+        return now - self._second > STANDSTILL_SECONDS

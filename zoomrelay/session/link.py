@@ -36,6 +36,8 @@ _KINDS: dict[type[Message], str] = {
     Unreadable: "unreadable",
 }
 _MAX_UNKNOWN_MODULES = 20
+_SLEPT_SECONDS = 0.1
+"""Between two looks at two clocks less than this may pass without a sleep."""
 
 
 class Link:
@@ -67,8 +69,9 @@ class Link:
         self._accepted = asyncio.Event()
         self._unknown: set[str] = set()
         self._close_sent = 0.0
-        # Moments of `Clock.elapsed`: nobody sets that one.
-        self._last_frame = self._received_until = self._whole_until = clock.elapsed()
+        self._ahead = clock.elapsed() - self._now()
+        self._slept_until, self._slept_seconds = self._now(), 0.0
+        self._last_frame = self._received_until = clock.wall()
 
     async def run(self) -> Ending:
         """Until the connection ends, for whatever reason; everything received was handed over then."""
@@ -82,23 +85,24 @@ class Link:
             self._connection.abort()
             self._protocol.closed()
         ending = replace(self._ending, clean=ended.clean) if self._ending is not None else ended
-        if ending.cause is not Cause.SUSPENDED:
-            self._stamp()
+        self._stamp()
         self._publish()
         return ending
 
     async def close(self) -> None:
         """End it in order: a close frame out, what still comes taken in."""
         self._ending = self._ending or Ending(Cause.STOPPED)
-        self._close_sent = self._clock.elapsed()
+        self._close_sent = self._now()
         await self._connection.close()
 
     def heard_until(self, ending: Ending) -> float:
-        """Wall time, as of now; the connection ended in this way, and not before then."""
+        """Wall time; the connection ended in this way, and not before then."""
+        self._note_sleep()
+        hearing = self._connection.hearing
         if not ending.clean:
-            return self._wall_of(self._received_until)
+            return self._wall(hearing.received_until)
         # Whoever answers our close frame was there to hear it.
-        return self._wall_of(self._close_sent if ending.cause is Cause.STOPPED else self._whole_until)
+        return self._wall(self._close_sent if ending.cause is Cause.STOPPED else hearing.whole_until)
 
     # --- receiving ----------------------------------------------------------------------------------
 
@@ -197,7 +201,7 @@ class Link:
         self._connection.hearing.second(self._now(), reading=self._connection.reading)
         self._stamp()
         self._publish()
-        self._on_second(self._wall_of(self._received_until))
+        self._on_second(self._received_until)
 
     async def _sleep(self, due_seconds: float) -> None:
         """Until then; once accepted, at once for the first heartbeat."""
@@ -216,17 +220,25 @@ class Link:
         return asyncio.get_running_loop().time()
 
     def _stamp(self) -> None:
-        offset = self._clock.elapsed() - self._now()
-        self._last_frame = offset + self._connection.last_received
-        self._received_until = offset + self._connection.hearing.received_until
-        self._whole_until = offset + self._connection.hearing.whole_until
+        self._note_sleep()
+        connection = self._connection
+        self._last_frame = self._wall(connection.last_received)
+        self._received_until = self._wall(connection.hearing.received_until)
 
-    def _wall_of(self, moment: float) -> float:
-        """What the wall clock, as it is set now, would have shown at this moment of `Clock.elapsed`."""
-        return self._clock.wall() - (self._clock.elapsed() - moment)
+    def _note_sleep(self) -> None:
+        """The loop's clock stands still while the machine sleeps; and the end of the socket may be read on
+        waking, before the pulse finds out."""
+        ahead = self._clock.elapsed() - self._now()
+        if ahead - self._ahead > _SLEPT_SECONDS:
+            self._slept_until, self._slept_seconds = self._now(), ahead - self._ahead
+        self._ahead = ahead
+
+    def _wall(self, moment: float) -> float:
+        """The wall clock's time of a moment of the loop's, which may have been before the last sleep."""
+        slept_seconds = self._slept_seconds if moment <= self._slept_until else 0.0
+        return self._clock.wall() - (self._now() - moment) - slept_seconds
 
     def _publish(self) -> None:
-        last_frame_wall = self._wall_of(self._last_frame)
         self._figures.publish(
-            last_frame_wall=last_frame_wall, round_trip_seconds=self._protocol.round_trip_seconds
+            last_frame_wall=self._last_frame, round_trip_seconds=self._protocol.round_trip_seconds
         )

@@ -230,6 +230,18 @@ async def test_a_stop_that_is_cut_off_says_what_is_not_held() -> None:
         house.spool.broken = False
 
 
+async def test_a_stop_tries_again_at_once() -> None:
+    house = House()
+    async with house:
+        house.spool.broken = True
+        push(house.door, 1, 2)
+        await asyncio.sleep(60)
+        house.spool.broken = False
+        house.intake.stop()
+        await asyncio.sleep(0.2)
+        assert house.task.done() and house.spool.commits == [2]
+
+
 async def test_until_when_everything_is_held() -> None:
     async with House() as house:
         house.spool.seconds = 2.0

@@ -406,6 +406,33 @@ async def test_a_clock_that_is_set_shortens_no_gap(house: House, step: float, mo
     assert gap.to_ms - gap.from_ms >= int(gap.seconds * 1000)
 
 
+@pytest.mark.parametrize("step", [-7200.0, 7200.0])
+async def test_a_clock_that_is_set_between_the_end_and_the_stamp(house: House, step: float) -> None:
+    """A stamp tells how long ago everything was, by the clock that is in force when it is made."""
+    await house.accept()
+    await house.listen(3)
+    house.path.lost("stopped", "", clean=True, heard_until=house.clock.wall())
+    house.clock.step(step)
+    house.clock.sleep(1)
+    await house.ledger.write()
+    house.start()
+    house.clock.sleep(1)
+    await house.accept()
+    assert house.gap().seconds == pytest.approx(2.25, abs=0.01)
+
+
+@pytest.mark.parametrize("step", [-7200.0, 7200.0])
+async def test_killed_soon_after_the_clock_was_set(house: House, step: float) -> None:
+    await house.accept()
+    await house.listen(3)
+    house.clock.step(step)
+    await house.ledger.write()
+    house.clock.sleep(1)
+    house.start()
+    await house.accept()
+    assert house.gap().seconds == pytest.approx(2, abs=0.01)
+
+
 async def test_a_clock_set_back_while_listening(house: House) -> None:
     await house.accept()
     await house.listen(3)

@@ -54,3 +54,21 @@ def test_what_was_read_after_standing_still_vouches_for_nothing() -> None:
     hearing.second(62.0, reading=True)
     assert hearing.received_until == 0.9
     assert hearing.whole_until == 2.0
+
+
+def test_what_arrives_during_a_standstill_may_have_come_at_its_beginning() -> None:
+    """And nothing comes after it: the socket had died meanwhile."""
+    for reads_first in (True, False):
+        hearing = Hearing(0.0)
+        hearing.read(SMALL, 0.9)
+        hearing.second(1.0, reading=True)
+        hearing.second(2.0, reading=True)
+        if reads_first:
+            hearing.read(SMALL, 12.0)
+            hearing.second(12.0, reading=True)
+        else:
+            hearing.second(12.0, reading=True)
+            hearing.read(SMALL, 12.0)
+        for now in (13.0, 14.0, 15.0):
+            hearing.second(now, reading=True)
+        assert hearing.received_until == 2.0

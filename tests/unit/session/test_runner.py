@@ -244,6 +244,20 @@ async def test_a_suspended_machine_drops_the_socket_at_once() -> None:
     assert house.listener.told[1] == ("lost", "suspended", False, 25.0)
 
 
+async def test_the_end_of_a_socket_that_is_read_on_waking_is_older_than_the_sleep() -> None:
+    house = House(FakeZoom(stays))
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(house.runner.run())
+        await asyncio.sleep(30.5)
+        house.clock.suspend(3600)
+        house.zoom.connections[0].end(1000, "Bye")
+        await asyncio.sleep(0.5)
+        await house.runner.stop()
+    kind, cause, clean, heard_until = house.listener.told[1]
+    assert (kind, cause, clean) == ("lost", "closed", True)
+    assert isinstance(heard_until, float) and 29 <= heard_until <= 31
+
+
 async def test_alive_is_told_every_second() -> None:
     house = House(FakeZoom(stays))
     await house.during(10.5)
