@@ -101,10 +101,13 @@ class Database:
             return 0
 
     async def close(self) -> None:
-        """May be called twice."""
+        """May be called twice; never raises for trouble with the disk."""
         if self._closed:
             return
-        await self._in_thread(self._writing, self._put_back_if_moved)
+        try:
+            await self._in_thread(self._writing, self._put_back_if_moved)
+        except SpoolError as error:
+            log.warning("spool.close_failed", error=str(error))
         await self._in_thread(self._reading, self._close_reader)
         await self._in_thread(self._writing, self._close_writer)
         self._closed = True
