@@ -105,9 +105,6 @@ def draw(seed: int, bounds: Bounds) -> Schedule:
             steps.append(
                 _step(random, bounds, min(seconds, at + random.choice((0.0, 0.003, 0.05, 0.5))), paths)
             )
-    # Unless the disk fails, an event waits too shortly for somebody to set the clock meanwhile.
-    if any(step.kind is Kind.DISK for step in steps):
-        steps = [step for step in steps if step.kind is not Kind.CLOCK]
     times = sorted(random.uniform(0, seconds) for _ in range(random.randint(*bounds.portions)))
     # Faults like company: many an event comes just before or after one.
     times += [max(0.0, step.at + random.gauss(0, 0.02)) for step in steps for _ in range(2)]

@@ -219,6 +219,7 @@ class World:
         self._gaps = [
             self.clock.put_right(gap)
             for gap in ledger.read(process.directory / "state", self.clock)
+            if gap.subscription  # other troubles excuse nothing
             if gap.to_ms
         ]
 

@@ -136,14 +136,11 @@ class Intake:
 
     def held_until_ms(self, last_frame_ms: int) -> int:
         """Everything received up to this wall time is durable: the last frame's time, or that of the
-        oldest event which is not."""
-        oldest = self._gate.oldest_ms()
-        if oldest is None:
+        oldest event which is not, as the wall clock that is now in force names it."""
+        since = self._taken_since if self._taken_since is not None else self._gathering_since
+        if since is None:
             return last_frame_ms
-        since = self._taken_since or self._gathering_since or self.clock.elapsed()
-        # The wall clock may have been set since it came: then the earlier of both counts.
-        waiting_ms = int((self.clock.elapsed() - since) * 1000)
-        return min(last_frame_ms, oldest, self.now_ms() - waiting_ms)
+        return min(last_frame_ms, self.now_ms() - int((self.clock.elapsed() - since) * 1000))
 
     def _note_arrival(self) -> None:
         if self._gathering_since is None:

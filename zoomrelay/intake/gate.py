@@ -34,12 +34,6 @@ class Batch:
     def merged_of(self, source: str) -> int:
         return sum(count for path, count in self.merged.items() if path[0] == source)
 
-    @property
-    def oldest_ms(self) -> int | None:
-        """`received_ms` of the oldest in it."""
-        firsts = [group[0].received_ms for group in (self.events, self.quarantined) if group]
-        return min(firsts, default=None)
-
 
 class Gate:
     """Counts events and bytes that were received and are not yet durable, and says when to stop reading.
@@ -105,7 +99,3 @@ class Gate:
         taken = self._taken.frames_of(source)
         merged = self._taken.merged_of(source) + self._gathering.merged_of(source)
         return taken + self._gathering.frames_of(source) + merged, taken
-
-    def oldest_ms(self) -> int | None:
-        """`received_ms` of the oldest that is not durable."""
-        return self._taken.oldest_ms or self._gathering.oldest_ms

@@ -114,7 +114,11 @@ class SqliteStore(MarkedSpool):
         task = asyncio.get_running_loop().create_task(work, name="spool-commit")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(self._flushed)  # then nobody else hears how it went
+            raise
 
     # --- committing ---------------------------------------------------------------------------------
 
@@ -136,7 +140,7 @@ class SqliteStore(MarkedSpool):
         self._tasks.add(task)
         task.add_done_callback(self._flushed)
 
-    def _flushed(self, task: asyncio.Task[None]) -> None:
+    def _flushed(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None and not isinstance(error, SpoolError):  # a bug; the rest is tried again

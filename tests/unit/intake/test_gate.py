@@ -60,16 +60,3 @@ def test_nothing_is_turned_away() -> None:
     for number in range(100):
         gate.push([event(number)])
     assert len(gate.take().events) == 100
-
-
-def test_the_oldest_that_is_not_durable() -> None:
-    gate = Gate(10, 10**9)
-    assert gate.oldest_ms() is None
-    gate.push_quarantined(frame(1, received_ms=40))
-    gate.push([event(2)])
-    assert gate.oldest_ms() == 40
-    gate.take()
-    gate.push_quarantined(frame(1, received_ms=41))
-    assert gate.oldest_ms() == 40
-    gate.done()
-    assert gate.oldest_ms() == 41
