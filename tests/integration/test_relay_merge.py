@@ -77,7 +77,7 @@ async def test_either_may_fail_at_any_moment(tmp_path: Path, seed: int, rounds: 
     assert source.conservation_error == 0
     frames = sum(path.first + path.merged for path in source.paths)
     assert frames == source.counts.appended + source.counts.merged
-    assert all(path.merged for path in source.paths)
+    assert source.counts.merged
 
 
 def _fail(lab: Twins, random: Random) -> None:
