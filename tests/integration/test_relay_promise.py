@@ -27,9 +27,10 @@ async def delivered_or_listed(directory: Path, *, seed: int, count: int) -> None
     receiver = Receiver(seed=seed, refuse_part=0.5)
     async with Lab(directory, seed=seed, receiver=receiver, more=STDOUT) as lab:
         await lab.start()
+        most = max(1500, count // 8)  # a socket that is closed again and again looks contested, and waits
         while count:
             await _trouble(lab, random)
-            portion = min(count, random.randint(200, 1500))
+            portion = min(count, random.randint(200, most))
             await lab.zoom.burst(portion)
             count -= portion
         receiver.refuse_part = 0.0

@@ -32,7 +32,8 @@ class BlackHole:
         for pair in self._pairs:
             pair.swallowed = False
             for side in pair.sides:
-                side.transport.abort()
+                if not side.transport.is_closing():
+                    side.transport.abort()
         await self._server.wait_closed()
 
     def swallow(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import sqlite3
 from collections import Counter
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -191,7 +192,10 @@ class Lab:
             return file.read()
 
     def _settled(self) -> bool:
-        return all(account.pending == 0 for account in self._accounts().values())
+        try:
+            return all(account.pending == 0 for account in self._accounts().values())
+        except sqlite3.OperationalError:
+            return False  # it is being repaired just now
 
     def _accounts(self) -> dict[str, books.Account]:
         return books.accounts(self.state_dir) if self._settings["spool"] == "sqlite" else {}
@@ -234,7 +238,14 @@ class Lab:
         for sink, account in self._accounts().items():
             if account.conservation_error or account.pending:
                 found.append(f"{sink}: conservation error {account.conservation_error}, {account}")
+        found += self._unaccounted()
         assert not found, "\n".join([f"seed {self.seed}", *found, self.relay.tail()])
+
+    def _unaccounted(self) -> list[str]:
+        """Frames of a source that the relay, asked when all was calm, could not account for."""
+        status = msgspec.json.decode(self.answers.get("control /status", b'{"sources":[]}'))
+        errors = {source["name"]: source["conservation_error"] for source in status["sources"]}
+        return [f"source {name}: conservation error {error}" for name, error in errors.items() if error]
 
     def figures(self) -> str:
         """What happened, in one line, for whoever reads the output of a test."""

@@ -33,6 +33,8 @@ _HELD_SECONDS = 1.0
 """What has come is on the disk after this, unless the relay is blind."""
 _NOTED_SECONDS = 0.6
 """What a sink took is durably noted after this, unless the relay is blind."""
+_READ_ON_SECONDS = 0.5
+"""So long after a kill a receiver may take what was sent before."""
 _EXCESS_SECONDS = 2.0
 """By so much for each fault an interval may be longer than the outage."""
 _PULSE_SECONDS = 2.0
@@ -205,7 +207,9 @@ def twins(truth: Truth, sink: str, taken: Sequence[Taken]) -> list[str]:
 
 def _excused_again(truth: Truth, before: Taken, after: Taken) -> bool:
     noted = truth.sighted(before.at) + _NOTED_SECONDS
-    return not before.acknowledged or any(before.at <= kill <= min(after.at, noted) for kill in truth.kills)
+    # A receiver reads on in what a killed relay had sent.
+    sent = before.at - _READ_ON_SECONDS
+    return not before.acknowledged or any(sent <= kill <= min(after.at, noted) for kill in truth.kills)
 
 
 def _detection_seconds(truth: Truth, subscription: str, moment: float) -> float:
