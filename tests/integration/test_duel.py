@@ -10,47 +10,23 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
-from zoomrelay.admin.client import ControlClient
-from zoomrelay.app import Relay
+from tests.support.fronted import Running, toml
 from zoomrelay.cli import entry
-from zoomrelay.config.load import load
-from zoomrelay.config.models import Config
-from zoomrelay.front import Front
 from zoomrelay.session import contest
 from zoomrelay.simulator.server import Simulator
 
 
-class Running:
-    """A relay with its front, on this loop, in a directory of its own."""
+class Rival(Running):
+    """One of several, in a directory of its own."""
 
     def __init__(self, zoom: Simulator, directory: Path) -> None:
         directory.mkdir()
-        self.file = directory / "zoomrelay.toml"
         self.archive = directory / "archive.ndjson"
-        self.file.write_text(
-            f"""
-            state_dir = "{directory}/state"
-            admin.listen = "127.0.0.1:0"
-            [sources.main]
-            account_id = "{zoom.credentials.account_id}"
-            client_id = "{zoom.credentials.client_id}"
-            client_secret = "{zoom.credentials.client_secret}"
-            subscriptions = ["{zoom.subscriptions[0]}"]
-            token_url = "{zoom.token_url}"
-            ws_url = "{zoom.ws_url}"
-            [sinks.archive]
-            type = "file"
-            path = "{self.archive}"
-            """
-        )
-        self.relay = Relay(self._load())
-        self.front = Front(self.relay, self._load, {})
-
-    def _load(self) -> Config:
-        return load(self.file, environ={}).config
+        file = directory / "zoomrelay.toml"
+        file.write_text(toml(zoom, directory))
+        super().__init__(file, {})
 
     @property
     def accepted(self) -> bool:
@@ -62,23 +38,17 @@ class Running:
         at = self.front.status().sources[0].paths[0].next_attempt_at
         return 0.0 if at is None else at - time.time()
 
-    async def get(self, path: str) -> str:
-        host, port = self.front.admin.addresses[0]
-        async with (
-            aiohttp.ClientSession() as session,
-            session.get(f"http://{host}:{port}{path}") as response,
-        ):
-            return await response.text()
+    async def text(self, path: str) -> str:
+        return (await self.get(path))[1]
 
     async def reload(self) -> None:
-        client = ControlClient(self.relay.config.state_dir)
-        await asyncio.to_thread(client.post, "/reload", dict[str, Any])
+        await asyncio.to_thread(self.control.post, "/reload", dict[str, Any])
 
 
 @asynccontextmanager
-async def running(zoom: Simulator, directory: Path) -> AsyncIterator[Running]:
+async def running(zoom: Simulator, directory: Path) -> AsyncIterator[Rival]:
     """Returns once Zoom has accepted it."""
-    one = Running(zoom, directory)
+    one = Rival(zoom, directory)
     task = asyncio.create_task(one.relay.run(one.front))
     try:
         await until(lambda: task.done() or (one.relay.started.is_set() and one.accepted))
@@ -123,7 +93,7 @@ async def test_ten_minutes_of_two_relays(
     assert len([one for one in zoom.journal.since() if not one.heard]) == 0, "each took over in good time"
 
 
-def lines(one: Running) -> list[bytes]:
+def lines(one: Rival) -> list[bytes]:
     return one.archive.read_bytes().splitlines()
 
 
@@ -133,17 +103,17 @@ async def test_the_displaced_says_so_and_tries_at_once_when_asked(
     async with running(zoom, tmp_path / "first") as first, running(zoom, tmp_path / "second") as second:
         await until(lambda: first.waits_seconds)
         assert 50 < first.waits_seconds < 66 and second.accepted
-        ready = json.loads(await first.get("/readyz"))
+        ready = json.loads(await first.text("/readyz"))
         (reason,) = ready["not_ready_because"]
         for words in ("Connected in another place", "another program uses this subscription", "HUP"):
-            assert words in reason and words in await first.get("/")
+            assert words in reason and words in await first.text("/")
         (path,) = ready["sources"]["main"]["subscriptions"].values()
         assert path["contested"] and path["last_error"].startswith("displaced: ")
         labels = f'{{source="main",subscription="{zoom.subscriptions[0]}"}}'
-        metrics = await first.get("/metrics")
+        metrics = await first.text("/metrics")
         assert f"zoomrelay_path_contested{labels} 1.0" in metrics
         assert f"zoomrelay_path_displaced_total{labels} 1.0" in metrics
-        assert f"zoomrelay_path_contested{labels} 0.0" in await second.get("/metrics")
+        assert f"zoomrelay_path_contested{labels} 0.0" in await second.text("/metrics")
         assert await asyncio.to_thread(entry.run, ["status", "--config", str(first.file)]) == 1
         text = capsys.readouterr().out
         assert "closed; attempt 1 in" in text and "an old container" in text
@@ -159,7 +129,7 @@ async def test_the_displaced_says_so_and_tries_at_once_when_asked(
 async def test_who_is_refused_disturbs_nobody_and_waits(zoom: Simulator, tmp_path: Path) -> None:
     zoom.on_second_connection = "refuse-new"
     async with running(zoom, tmp_path / "first") as first:
-        late = Running(zoom, tmp_path / "second")
+        late = Rival(zoom, tmp_path / "second")
         task = asyncio.create_task(late.relay.run(late.front))
         await until(lambda: late.relay.started.is_set() and late.waits_seconds)
         assert 50 < late.waits_seconds < 66 and first.accepted and not first.relay.status().not_ready_because

@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 from tests.support import oracle
 from tests.support.blackhole import BlackHole
 from tests.support.lab import Lab
-from tests.support.merging import MERGES
 from tests.support.receiver import Receiver
 from tests.support.schedule import Bounds, Kind, Schedule, Step
 from zoomrelay.simulator.rubbish import Rubbish
@@ -64,9 +63,8 @@ async def play(schedule: Schedule, directory: Path) -> str:
 def _judge(lab: Lab, receiver: Receiver) -> None:
     truth = lab.truth()
     found = [problem for name in lab.zoom.subscriptions for problem in oracle.excessive(truth, name)]
-    if MERGES or len(lab.zoom.subscriptions) == 1:
-        taken = [oracle.Taken(*one) for one in zip(receiver.taken_at, receiver.taken, strict=True)]
-        found += oracle.twins(truth, "crm", taken)
+    taken = [oracle.Taken(*one) for one in zip(receiver.taken_at, receiver.taken, strict=True)]
+    found += oracle.twins(truth, "crm", taken)
     assert not found, "\n".join([f"seed {lab.seed}", *found, lab.relay.tail()])
 
 

@@ -24,7 +24,6 @@ import msgspec
 from structlog.testing import capture_logs
 
 from tests.support import oracle
-from tests.support.merging import MERGES
 from tests.support.pretend_zoom import MAX_MESSAGE_BYTES, PretendZoom, Wire
 from tests.support.schedule import Kind, Schedule, Step
 from tests.support.virtual import Dates, Jobs, VirtualLoop, run
@@ -459,7 +458,7 @@ class World:
         for sink, taken in self.taken.items():
             contents = [one.content for one in taken] + (self._dead if sink == "crm" else [])
             found += oracle.problems(truth, sink, contents, ordered=single and sink == "archive")
-            found += oracle.twins(truth, sink, taken) if single or MERGES else []
+            found += oracle.twins(truth, sink, taken)
         return found
 
 
