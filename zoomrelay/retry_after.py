@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -22,6 +23,11 @@ def retry_after_seconds(value: str | None, wall: float) -> float | None:
             return None
         seconds = moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() - wall
     return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def wait_asked_for(headers: Mapping[str, str], wall: float) -> float | None:
+    """What an answer's headers (found in any case) ask for, in seconds; None where that is nothing usable."""
+    return retry_after_seconds(headers.get("retry-after"), answered_at(headers.get("date"), wall))
 
 
 def answered_at(date: str | None, wall: float) -> float:

@@ -39,29 +39,42 @@ def _of_sources(sources: list[SourceStatus]) -> Iterator[Metric]:
             events.add_metric((source.name, outcome), getattr(source.counts, outcome))
     yield events
     yield from _of_merging(sources)
-    for name, text in _PATH_COUNTERS.items():
-        counts = CounterMetricFamily("zoomrelay_path_" + name, text, labels=("source", "subscription"))
+    for kind, name, attribute, text in _OF_PATHS:
+        family = kind("zoomrelay_path_" + name, text, labels=("source", "subscription"))
         for source in sources:
             for path in source.paths:
-                counts.add_metric((source.name, path.subscription), getattr(path, name.split("_")[0]))
-        yield counts
-    for name, text in _PATH_GAUGES.items():
-        flags = GaugeMetricFamily("zoomrelay_path_" + name, text, labels=("source", "subscription"))
-        for source in sources:
-            for path in source.paths:
-                flags.add_metric((source.name, path.subscription), float(getattr(path, name)))
-        yield flags
+                family.add_metric((source.name, path.subscription), float(getattr(path, attribute)))
+        yield family
 
 
-_PATH_COUNTERS = {
-    "first_events": "Events that a subscription brought first, since the spool was made.",
-    "merged_events": "Copies that a subscription brought of events which came before.",
-    "missed_events": "Events that another subscription brought and this one did not, since the start.",
-}
-_PATH_GAUGES = {
-    "deaf": "1 while a subscription is accepted and misses what others bring.",
-    "quiet": "1 while a subscription is accepted and brought nothing for quiet_after_seconds.",
-}
+_OF_PATHS: tuple[tuple[type[CounterMetricFamily] | type[GaugeMetricFamily], str, str, str], ...] = (
+    (
+        CounterMetricFamily,
+        "first_events",
+        "first",
+        "Events that a subscription brought first, since the spool was made.",
+    ),
+    (
+        CounterMetricFamily,
+        "merged_events",
+        "merged",
+        "Copies that a subscription brought of events which came before.",
+    ),
+    (
+        CounterMetricFamily,
+        "missed_events",
+        "missed",
+        "Events that another subscription brought and this one did not, since the start.",
+    ),
+    (GaugeMetricFamily, "deaf", "deaf", "1 while a subscription is accepted and misses what others bring."),
+    (
+        GaugeMetricFamily,
+        "quiet",
+        "quiet",
+        "1 while a subscription is accepted and brought nothing for quiet_after_seconds.",
+    ),
+)
+"""Kind, name, attribute of `PathStatus`, help: by subscription."""
 
 
 def _of_merging(sources: Iterable[SourceStatus]) -> Iterator[Metric]:

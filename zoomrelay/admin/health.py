@@ -36,7 +36,6 @@ class PathStatus(msgspec.Struct, frozen=True):
     """It is accepted, and brought no event for `quiet_after_seconds`."""
     trouble: str = ""
     """`deaf` or `quiet` in words, with what would help."""
-
     contested: bool = False
     """Another consumer seems to use the subscription."""
 

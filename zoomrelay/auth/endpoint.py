@@ -17,13 +17,13 @@ from zoomrelay.auth.token import Instant, Token, read_token
 from zoomrelay.clock import Clock
 from zoomrelay.config.models import SourceConfig
 from zoomrelay.errors import TokenUnavailable
-from zoomrelay.retry_after import answered_at, retry_after_seconds
+from zoomrelay.retry_after import wait_asked_for
 
 MAX_ANSWER_BYTES = 256 * 1024
 TIMEOUT_SECONDS = 15.0
+"""For the whole request, from the look-up of the name to the last byte."""
 _NOT_NOW = (9, 10)
 """OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED."""
-"""For the whole request, from the look-up of the name to the last byte."""
 
 _HEADERS = {
     "accept": "application/json",
@@ -68,8 +68,7 @@ class TokenEndpoint:
         if token is not None:
             return token
         said = self._without_secrets(body)
-        now = answered_at(headers.get("date"), self._clock.wall())
-        wait = retry_after_seconds(headers.get("retry-after"), now)
+        wait = wait_asked_for(headers, self._clock.wall())
         raise classify(status, _json_object(said.encode()), said, wait)
 
     async def _post(self, grant: str) -> tuple[int, httpx.Headers, bytes]:

@@ -26,7 +26,6 @@ MAX_BYTES = 16 * 1024 * 1024
 """Bounds of what gathers while as much is being committed: small enough that under a flood an event waits
 some tens of milliseconds here, and the rest in the socket."""
 _COUNT_PAUSE_SECONDS = 1.0
-
 _HURRY_SECONDS = 0.1
 
 
@@ -47,7 +46,7 @@ class Intake:
         self.troubles = troubles or Troubles(clock)
         self._spool = spool
         self.clock = clock
-        self.metrics = metrics
+        self._metrics = metrics
         self.identities = Identities(clock.elapsed())
         """Of the events of sources with several subscriptions."""
         self._random = random
@@ -129,7 +128,7 @@ class Intake:
                 except TimeoutError:
                     pass
                 now = self.clock.elapsed()
-                self.metrics.intake_paused.inc(now - counted)
+                self._metrics.intake_paused.inc(now - counted)
                 counted = now
         finally:
             self.troubles.end(Trouble.PAUSED)
@@ -158,7 +157,8 @@ class Intake:
                 self._taken_since, self._gathering_since = self._gathering_since, None
                 self._emptied.set()
                 await self._hold(batch)
-                self._spool.count_merged(batch.merged)
+                if batch.merged:
+                    self._spool.count_merged(batch.merged)
                 self._gate.done()
                 self._taken_since = None
             if self._stopping:
@@ -188,7 +188,7 @@ class Intake:
             self.troubles.end(Trouble.SPOOL_UNWRITABLE)
             log.info("intake.spool_available", unavailable_seconds=round(self.clock.elapsed() - start, 1))
         if batch.events and self._taken_since is not None:
-            self.metrics.received_to_durable.observe(self.clock.elapsed() - self._taken_since)
+            self._metrics.received_to_durable.observe(self.clock.elapsed() - self._taken_since)
 
     def _remembered(self, batch: Batch) -> Remembered | None:
         if not batch.remembered:

@@ -82,12 +82,11 @@ class SourceIntake:
             except Unidentifiable as error:
                 self.unreadable(subscription, frame.content, str(error))
         self._received += len(events)
-        self.paths[subscription].brought(self.clock.elapsed(), len(events))
+        path, now = self.paths[subscription], self.clock.elapsed()
+        path.brought(now, len(events))
         if self.twins is None:
             self._intake.push(events)
             return
-        now = self.clock.elapsed()
-        path = self.paths[subscription]
         for event in self._intake.push_merging(events, (self.name, subscription), path.bit):
             self.twins.first(event.digest, event.name, now)
             self._note_order(event.event_ts or 0)
@@ -166,7 +165,6 @@ class PathWatch:
         """No event for `quiet_after_seconds`."""
         self._source = source
         self._quiet_after_seconds = quiet_after_seconds
-        self._listening = False
         self._last_event = 0.0
         self._inner: PathListener | None = None
 
@@ -204,14 +202,14 @@ class PathWatch:
 
     def accepted(self, wall: float) -> None:
         now = self._source.clock.elapsed()
-        self._listening, self._last_event = True, now
+        self._last_event = now
         if self._source.twins is not None:
             self._source.twins.accepted(self.bit, now)
         if self._inner is not None:
             self._inner.accepted(wall)
 
     def lost(self, cause: str, detail: str, *, clean: bool, heard_until: float) -> None:
-        self._listening = self.deaf = self.quiet = False
+        self.deaf = self.quiet = False
         if self._source.twins is not None:
             self._source.twins.lost(self.bit)
         if self._inner is not None:

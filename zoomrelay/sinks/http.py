@@ -6,7 +6,7 @@ import asyncio
 import io
 import os
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from urllib.request import getproxies, proxy_bypass
 
@@ -19,7 +19,7 @@ from zoomrelay.clock import Clock
 from zoomrelay.config.models import HttpSinkConfig
 from zoomrelay.errors import SinkUnavailable
 from zoomrelay.event import Event
-from zoomrelay.retry_after import answered_at, retry_after_seconds
+from zoomrelay.retry_after import wait_asked_for
 from zoomrelay.sinks import answer, encode
 
 WEBHOOK_ID, WEBHOOK_ATTEMPT, CONTENT_TYPE = istr("webhook-id"), istr("webhook-attempt"), istr("content-type")
@@ -131,13 +131,9 @@ class HttpSink:
             raise answer.refusal(
                 response.status,
                 dead_letter_on=self._config.dead_letter_on,
-                retry_after=self._retry_after(response.headers),
+                retry_after=wait_asked_for(response.headers, self._clock.wall()),
                 excerpt=answer.excerpt(body, self._secrets),
             )
-
-    def _retry_after(self, headers: Mapping[str, str]) -> float | None:
-        now = answered_at(headers.get("date"), self._clock.wall())
-        return retry_after_seconds(headers.get("retry-after"), now)
 
     def _trouble(self, error: Exception) -> str:
         """What went wrong, in our own words: those of aiohttp may hold the whole URL."""

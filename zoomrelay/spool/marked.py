@@ -290,4 +290,9 @@ def tally(events: Sequence[Event]) -> Arrived:
     return found
 
 
+def total_bytes(arrived: Arrived) -> int:
+    """Bytes of content in a batch."""
+    return sum([run.size_bytes for run in arrived.values()])
+
+
 _path_of = attrgetter("source", "subscription")

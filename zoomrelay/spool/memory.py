@@ -17,7 +17,7 @@ from zoomrelay.spool.base import (
     Token,
 )
 from zoomrelay.spool.eviction import SHED_AT_ONCE, OnShed
-from zoomrelay.spool.marked import MarkedSpool, tally
+from zoomrelay.spool.marked import MarkedSpool, tally, total_bytes
 from zoomrelay.spool.marks import Changes, SinkMarks
 from zoomrelay.spool.memory_dead import DeadLetters
 from zoomrelay.spool.recent import cut
@@ -55,8 +55,9 @@ class MemorySpool(MarkedSpool):
         for event in events:
             self._last += 1
             self._stream[self._last] = Item(self._last, event)
-        self._stream_bytes += sum([len(event.content) for event in events]) + len(events) * self._EVENT_BYTES
-        self._count_received(tally(events))
+        arrived = tally(events)
+        self._stream_bytes += total_bytes(arrived) + len(events) * self._EVENT_BYTES
+        self._count_received(arrived)
         for frame in quarantined:
             self._source((frame.source, frame.subscription)).quarantined += 1
             self._dead.add_frame(frame)

@@ -30,6 +30,7 @@ from zoomrelay.spool.base import (
     Token,
 )
 from zoomrelay.spool.eviction import OnShed
+from zoomrelay.spool.marked import tally, total_bytes
 from zoomrelay.spool.marks import SinkMarks
 from zoomrelay.spool.recent import cut
 from zoomrelay.spool.segment import Stretch, storable
@@ -161,17 +162,18 @@ class SqliteSpool(SqliteRoom):
     async def _append(
         self, events: Sequence[Event], quarantined: Sequence[Quarantined], remembered: Remembered | None
     ) -> None:
+        arrived = tally(events)
         async with self._turn:
             try:
-                await self._make_room(sum([len(event.content) + self._EVENT_BYTES for event in events]))
+                await self._make_room(total_bytes(arrived) + len(events) * self._EVENT_BYTES)
             except SpoolDamaged as damage:
                 await self._repair_in_turn(damage)
             items = [Item(token, event) for token, event in enumerate(events, self._last + 1)]
             try:
-                await self._commit(items, quarantined, remembered)
+                await self._commit(items, quarantined, remembered, arrived)
             except (OverflowError, UnicodeEncodeError):
                 items = [Item(item.token, storable(item.event)) for item in items]
-                await self._commit(items, quarantined, remembered)
+                await self._commit(items, quarantined, remembered, arrived)
 
     def take_remembered(self) -> list[Remembered]:
         taken, self._remembered = self._remembered, []

@@ -17,7 +17,7 @@ from zoomrelay.clock import Clock
 from zoomrelay.errors import SpoolError
 from zoomrelay.spool.base import Item, Quarantined, Remembered, Token
 from zoomrelay.spool.eviction import OnShed, dead_limit_bytes
-from zoomrelay.spool.marked import Arrived, MarkedSpool, tally
+from zoomrelay.spool.marked import Arrived, MarkedSpool, total_bytes
 from zoomrelay.spool.marks import Changes, SinkMarks
 from zoomrelay.spool.segment import UNKNOWN_PATH
 from zoomrelay.spool.sqlite_database import Database, SpoolDamaged
@@ -156,12 +156,13 @@ class SqliteStore(MarkedSpool):
         items: Sequence[Item] = (),
         quarantined: Sequence[Quarantined] = (),
         remembered: Remembered | None = None,
+        arrived: Arrived | None = None,
     ) -> Done:
-        """Write these and everything that waits, in one transaction; the turn is ours. Raises `SpoolError`,
-        and then all of it but `items` and `quarantined` waits again."""
+        """Write these and everything that waits, in one transaction; the turn is ours. `arrived` is the tally
+        of `items`. Raises `SpoolError`, and then all of it but `items` and `quarantined` waits again."""
+        arrived = arrived or {}
         self._stop_timer()
         self._age_orphans(every_seconds=_ORPHANS_EVERY_SECONDS)
-        arrived = tally([item.event for item in items])
         self._name_paths(arrived, quarantined)
         taken, self._outbox = self._outbox, Outbox()
         job = self._job(taken, items, quarantined, arrived)
@@ -207,6 +208,7 @@ class SqliteStore(MarkedSpool):
         done_to = self._eviction.done_to(self._last)
         return Job(
             items=items,
+            size_bytes=total_bytes(arrived),
             path_ids=self._path_ids,
             statements=statements,
             drop_to=done_to if done_to > self._dropped_to else 0,
@@ -245,8 +247,7 @@ class SqliteStore(MarkedSpool):
     async def _run(self, job: Job) -> Done:
         if not job.items:
             return await self._database.write(run_job, job)
-        size_bytes = sum([len(item.event.content) for item in job.items])
-        return await self._database.hold(size_bytes, run_job, job)
+        return await self._database.hold(job.size_bytes, run_job, job)
 
     def _failed(self, error: BaseException) -> None:
         if not isinstance(error, SpoolError):
@@ -276,7 +277,7 @@ class SqliteStore(MarkedSpool):
             self._source((frame.source, frame.subscription)).quarantined += 1
         if not items:
             return
-        size_bytes = sum([run.size_bytes for run in arrived.values()])
+        size_bytes = total_bytes(arrived)
         self._last = items[-1].token
         self._count_received(arrived)
         self._events += len(items)

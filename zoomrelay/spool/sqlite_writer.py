@@ -23,6 +23,8 @@ class Job:
     """What one transaction does, in this order."""
 
     items: Sequence[Item] = ()
+    size_bytes: int = 0
+    """Of their content."""
     path_ids: PathIds = field(default_factory=dict)
     statements: Sequence[Statement] = ()
     drop_to: int = 0
