@@ -377,6 +377,43 @@ async def test_damaged_marks_bring_the_events_again(spools: Spools, tmp_path: Pa
     assert await what_is_left(spool, "b") == list(range(1, 11))
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE meta SET value = 'x'",
+        "UPDATE paths SET source = 7",
+        "UPDATE paths SET appended = 'x'",
+        "UPDATE segments SET last = 'x' WHERE first = 11",
+        "UPDATE sinks SET state = 7 WHERE name = 'a'",
+        "UPDATE sinks SET crc = crc + 1 WHERE name = 'a'",
+        "DELETE FROM sinks",
+        "UPDATE parked SET digest = 'x' WHERE seq = 12",
+        "UPDATE parked SET key = x'00' WHERE seq = 12",
+        "UPDATE lanes SET due = 'x'",
+        "UPDATE dead SET content = 'x'",
+        "UPDATE dead SET sink = 7",
+    ],
+)
+async def test_a_value_of_another_type_costs_its_row(spools: Spools, tmp_path: Path, change: str) -> None:
+    """One byte says what type a value has."""
+    spool = await spools.open("a")
+    await spool.append(events(10))
+    deliver(spool, "a", await take(spool, "a", 9))
+    bury(spool, "a", await take(spool, "a", 1))
+    await spool.append([event(n, "x", size=300) for n in range(11, 15)])
+    park(spool, "a", "x", await take(spool, "a", 2), seconds=1)
+    await spool.close()
+    with edited(tmp_path / "spool.sqlite") as shell:
+        assert shell.execute(change).rowcount == 1
+    spool = await spools.open("a")
+    left = await what_is_left(spool, "a")
+    gone = [12] if "seq = 12" in change else [13, 14] if "segments" in change else []
+    assert [n for n in left if n > 10] == [n for n in (11, 12, 13, 14) if n not in gone]
+    assert left == sorted(set(left))
+    await spool.append([event(15)])
+    assert await what_is_left(spool, "a") == [15]
+
+
 async def test_a_kill_during_recovery_is_no_loss(
     spools: Spools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
