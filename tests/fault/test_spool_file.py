@@ -29,6 +29,7 @@ from tests.unit.spool.spools import (
 from zoomrelay.errors import SpoolError, SpoolFormatError
 from zoomrelay.spool import sqlite_store
 from zoomrelay.spool.base import Item, SinkCounts, SinkStart, Spool, SpoolStats
+from zoomrelay.spool.sqlite import SqliteSpool
 from zoomrelay.spool.sqlite_file import FORMAT
 from zoomrelay.spool.sqlite_writer import Done, Job, run_job
 from zoomrelay.spool.statedir import StateDirectory
@@ -527,6 +528,19 @@ async def test_files_that_were_taken_away_are_put_back(
     assert len(await what_is_left(spool, "b")) == (50 if then == "append" else 40)
     await works(spool)
     assert not list(tmp_path.glob("*.new*")) + list(tmp_path.glob("*.recovered*"))
+
+
+async def test_files_that_go_while_nobody_has_them_open_are_made_anew(spools: Spools, tmp_path: Path) -> None:
+    """As right after a recovery. What is still in memory comes from there."""
+    spool = await spools.open("a", "b")
+    await spool.append(events(10))
+    assert isinstance(spool, SqliteSpool)
+    await spool._database.repair()
+    remove(tmp_path)
+    await spool.append(events(5, start=11))
+    for sink in "ab":
+        assert await what_is_left(spool, sink) == list(range(1, 16))
+    await works(spool)
 
 
 @pytest.mark.parametrize("name", ["spool.sqlite", "spool.sqlite-wal"])

@@ -12,9 +12,8 @@ from random import Random
 _HEADER_BYTES = 100
 
 
-def do(state: Path, how: str, random: Random) -> bool:
-    """Do as a word of `schedule.DAMAGES` says, to the spool in this state directory. Whether it may leave no
-    trace of what is missing, as the cut end of a log does; a byte that is wrong in a log ends it there."""
+def do(state: Path, how: str, random: Random) -> None:
+    """Do as a word of `schedule.DAMAGES` says, to the spool in this state directory."""
     file, log = state / "spool.sqlite", state / "spool.sqlite-wal"
     match how:
         case "remove directory":
@@ -33,7 +32,6 @@ def do(state: Path, how: str, random: Random) -> bool:
             _overwrite(file, at, random.randbytes(1))
         case _:
             raise AssertionError(how)
-    return how == "cut log"
 
 
 def move_log_into_file(state: Path) -> None:

@@ -57,6 +57,8 @@ class Taken:
     content: bytes
     acknowledged: bool = True
     """The relay was told so."""
+    earliest: float | None = None
+    """It may have been so early, where nobody looked at the clock."""
 
 
 @dataclass(frozen=True)
@@ -236,16 +238,28 @@ def twins(truth: Truth, sink: str, taken: Sequence[Taken]) -> list[str]:
     too_often = [
         (content[:80], [round(one.at, 3) for one in each])
         for content, each in times.items()
-        if 1 + sum(not _excused_again(truth, *pair) for pair in pairwise(each)) > max(1, most.get(content, 0))
+        if max(_runs(truth, each)) > max(1, most.get(content, 0))
     ]
     return [f"{sink}: {len(too_often)} came again although taken: {too_often[:_SHOWN]}"] if too_often else []
+
+
+def _runs(truth: Truth, taken: Sequence[Taken]) -> list[int]:
+    """How often in a row it came without an excuse for the next time."""
+    lengths = [1]
+    for before, after in pairwise(taken):
+        if _excused_again(truth, before, after):
+            lengths.append(1)
+        else:
+            lengths[-1] += 1
+    return lengths
 
 
 def _excused_again(truth: Truth, before: Taken, after: Taken) -> bool:
     noted = truth.sighted(before.at) + _NOTED_SECONDS
     # A receiver reads on in what a killed relay had sent.
     sent = before.at - _READ_ON_SECONDS
-    if any(before.at <= damage.at <= after.at for damage in truth.damages):
+    earliest = before.at if before.earliest is None else before.earliest
+    if any(earliest <= damage.at <= after.at for damage in truth.damages):
         return True
     return not before.acknowledged or any(sent <= kill <= min(after.at, noted) for kill in truth.kills)
 

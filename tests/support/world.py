@@ -92,6 +92,7 @@ class Process:
 
     def __init__(self, world: World, directory: Path, number: int) -> None:
         self.directory = directory
+        self.born = world.dates.now
         self.dead = False
         self.wires: list[Wire] = []
         sources, sinks = _settings(world.zoom, directory)
@@ -288,10 +289,9 @@ class World:
         self._kills.append(self.dates.now)
         heir = self._directory / str(self._lives + 1)
         shutil.copytree(process.directory, heir, ignore=_no_memory)
+        self._note_what_was_not_put_back(heir / "state")
         if damaged:
             self._damage(heir / "state", damaged, closed=True)
-        if self._damages and not (heir / "state" / "alive.json").exists():
-            self._amnesia.append(self.dates.now)
         self._collect(process)
         process.die()
         self._ghosts.append(process)
@@ -317,7 +317,9 @@ class World:
         """Note what its archive has got since the last look."""
         file = process.directory / "events.ndjson"
         lines = file.read_bytes().split(b"\n")[:-1] if file.exists() else []
-        self.taken["archive"] += [oracle.Taken(self.dates.now, line) for line in lines[self._lines :]]
+        self.taken["archive"] += [
+            oracle.Taken(self.dates.now, line, earliest=process.born) for line in lines[self._lines :]
+        ]
         self._lines = len(lines)
 
     # --- faults -------------------------------------------------------------------------------------
@@ -389,7 +391,16 @@ class World:
             damage.move_log_into_file(state)
         if how == "remove directory":
             self._gone_gaps += self._read_ledger(state)
-        self._damages.append(oracle.Damage(self.dates.now, silent=damage.do(state, how, self._random)))
+        damage.do(state, how, self._random)
+        if not how.startswith("remove"):  # what is taken away is put back
+            self._damages.append(oracle.Damage(self.dates.now, silent=how == "cut log"))
+
+    def _note_what_was_not_put_back(self, state: Path) -> None:
+        """By a process that was killed before it could."""
+        if not (state / "spool.sqlite-wal").exists():
+            self._damages.append(oracle.Damage(self.dates.now, silent=True))
+        if not (state / "alive.json").exists():
+            self._amnesia.append(self.dates.now)
 
     def _for_a_while(self, step: Step, fault: str, value: object, before: object) -> None:
         self.zoom.faults.change({fault: value})
