@@ -158,6 +158,8 @@ class SinkCounts:
     """How many of the pending events are parked."""
     dead_letters: int = 0
     """Dead letters kept now (bounded; not the same as `dead`)."""
+    redriving: int = 0
+    """How many of these are on their way again."""
 
     @property
     def conservation_error(self) -> int:
@@ -253,15 +255,18 @@ class Spool(Protocol):
         does not survive a restart is not in it after one."""
         ...
 
-    async def dead_letters(self, *, sink: str | None = None, limit: int = 1000) -> list[DeadLetter]:
-        """The newest `limit` dead letters, oldest of them first, without content."""
+    async def dead_letters(
+        self, *, sink: str | None = None, limit: int = 1000, before: int | None = None
+    ) -> list[DeadLetter]:
+        """The newest `limit` dead letters, of those with a smaller number than `before`; oldest of them
+        first, without content."""
         ...
 
     async def dead_letter(self, number: int) -> DeadLetter | None: ...
 
     async def redrive(self, numbers: Sequence[int]) -> int:
         """Hand these dead letters out to their sinks again; how many there were. Frames of a source
-        (no sink) are parsed no better the second time and are left alone."""
+        (no sink) are parsed no better the second time and are left alone, and so is what is damaged."""
         ...
 
     async def discard(self, numbers: Sequence[int]) -> int:

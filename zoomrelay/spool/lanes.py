@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from zoomrelay.spool.base import Item, Token
 
@@ -165,9 +166,13 @@ class Redriven:
     def __init__(self) -> None:
         self._waiting: dict[int, float] = {}
         self._lent: set[int] = set()
+        self._tried: dict[int, tuple[int, float]] = {}
 
     def __contains__(self, number: int) -> bool:
         return number in self._waiting or number in self._lent
+
+    def __len__(self) -> int:
+        return len(self._waiting) + len(self._lent)
 
     def is_lent(self, number: int) -> bool:
         return number in self._lent
@@ -177,9 +182,19 @@ class Redriven:
         self._lent.discard(number)
         self._waiting[number] = at
 
+    def retry(self, number: int, at: float, attempts: int, waited_seconds: float) -> None:
+        """The reader gives it back: hand it out at this moment, with what was tried since it was redriven."""
+        self.add(number, at)
+        self._tried[number] = attempts, waited_seconds
+
+    def with_history(self, item: Item) -> Item:
+        """The item as it leaves for the reader. What was tried does not survive a restart."""
+        tried = self._tried.get(-item.token)
+        return item if tried is None else Item(item.token, item.event, *tried, redriven=True)
+
     def due(self, now: float, limit: int) -> list[int]:
         """Numbers of dead letters to hand out now."""
-        return [number for number, at in self._waiting.items() if at <= now][:limit]
+        return list(islice((number for number, at in self._waiting.items() if at <= now), limit))
 
     def next_due(self) -> float | None:
         return min(self._waiting.values(), default=None)
@@ -200,3 +215,4 @@ class Redriven:
         for number in numbers:
             self._waiting.pop(number, None)
             self._lent.discard(number)
+            self._tried.pop(number, None)

@@ -130,7 +130,7 @@ class MarkedSpool(ABC):
         marks.redriven.lend([-item.token for item in found])
         # Some may be gone: the oldest dead letters make way for new ones.
         marks.redriven.forget(set(numbers) - {-item.token for item in found})
-        return found
+        return [marks.redriven.with_history(item) for item in found]
 
     async def _next_new(self, marks: SinkMarks, max_events: int, max_bytes: int) -> list[Item]:
         items = self._recent.after(marks.handed, max_events, max_bytes)
@@ -218,6 +218,7 @@ class MarkedSpool(ABC):
             appended=last - marks.start,
             pending=marks.pending(last),
             parked=marks.lanes.events,
+            redriving=len(marks.redriven),
             oldest_pending_ms=marks.oldest_pending_ms(),
         )
 

@@ -188,7 +188,7 @@ class SinkMarks:
         for item in parked.items:
             if item.token < 0:
                 if self.redriven.is_lent(-item.token):
-                    self.redriven.add(-item.token, until)
+                    self.redriven.retry(-item.token, until, parked.attempts, parked.waited_seconds)
             else:
                 lane = self._set_aside(item, parked.lane, until, changes)
                 if lane is not None:

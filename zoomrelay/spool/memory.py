@@ -87,8 +87,10 @@ class MemorySpool(MarkedSpool):
 
     # --- dead letters -------------------------------------------------------------------------------
 
-    async def dead_letters(self, *, sink: str | None = None, limit: int = 1000) -> list[DeadLetter]:
-        return self._dead.newest(sink, limit)
+    async def dead_letters(
+        self, *, sink: str | None = None, limit: int = 1000, before: int | None = None
+    ) -> list[DeadLetter]:
+        return self._dead.newest(sink, limit, before)
 
     async def dead_letter(self, number: int) -> DeadLetter | None:
         return self._dead.get(number)

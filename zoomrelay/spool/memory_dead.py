@@ -32,9 +32,10 @@ class DeadLetters:
     def count(self, sink: str) -> int:
         return self._counts[sink]
 
-    def newest(self, sink: str | None, limit: int) -> list[DeadLetter]:
-        """The newest, oldest of them first, without content."""
+    def newest(self, sink: str | None, limit: int, before: int | None = None) -> list[DeadLetter]:
+        """The newest before that number, oldest of them first, without content."""
         letters = [letter for letter in self._letters.values() if sink is None or letter.sink == sink]
+        letters = [letter for letter in letters if before is None or letter.number < before]
         return [
             msgspec.structs.replace(letter, content=b"") for letter in letters[max(len(letters) - limit, 0) :]
         ]

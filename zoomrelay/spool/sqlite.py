@@ -47,7 +47,15 @@ from zoomrelay.spool.sqlite_questions import (
     stretches,
 )
 from zoomrelay.spool.sqlite_room import SqliteRoom
-from zoomrelay.spool.sqlite_rows import DELETE_DEAD, INSERT_DEAD, REDRIVE_DEAD, damaged_row, unreadable_row
+from zoomrelay.spool.sqlite_rows import (
+    DAMAGE_DEAD,
+    DAMAGED,
+    DELETE_DEAD,
+    INSERT_DEAD,
+    REDRIVE_DEAD,
+    damaged_row,
+    unreadable_row,
+)
 from zoomrelay.spool.sqlite_store import OnSetAside
 
 log = structlog.get_logger()
@@ -283,7 +291,17 @@ class SqliteSpool(SqliteRoom):
         self._report_damaged(marks, len(damaged))
 
     async def _read_dead(self, numbers: Sequence[int]) -> list[Item]:
-        return await self._database.ask(dead_items, numbers)
+        items, damaged = await self._database.ask(dead_items, numbers)
+        self._note_damaged_dead(damaged)
+        return items
+
+    def _note_damaged_dead(self, numbers: Sequence[int]) -> None:
+        """They say so from now on, and stay for whoever wants to look at them."""
+        if numbers:
+            log.error("spool.damaged_dead_letters", numbers=numbers[:10], count=len(numbers))
+            for number in numbers:
+                self._outbox.add(DAMAGE_DEAD, DAMAGED, number)
+            self._flush_soon()
 
     # --- figures and dead letters -------------------------------------------------------------------
 
@@ -317,9 +335,11 @@ class SqliteSpool(SqliteRoom):
             await self._apart(self._repair(damage, repairs))
             return await self._database.ask(question, *arguments, **keywords)
 
-    async def dead_letters(self, *, sink: str | None = None, limit: int = 1000) -> list[DeadLetter]:
+    async def dead_letters(
+        self, *, sink: str | None = None, limit: int = 1000, before: int | None = None
+    ) -> list[DeadLetter]:
         await self.flush()
-        return await self._ask(dead_letters, sink, limit)
+        return await self._ask(dead_letters, sink, limit, before)
 
     async def dead_letter(self, number: int) -> DeadLetter | None:
         await self.flush()
@@ -328,9 +348,11 @@ class SqliteSpool(SqliteRoom):
     async def redrive(self, numbers: Sequence[int]) -> int:
         await self.flush()
         count = 0
-        for number, sink, is_event in await self._ask(dead_sinks, numbers):
+        found = await self._ask(dead_sinks, numbers)
+        self._note_damaged_dead([number for number, _, is_event, sound in found if is_event and not sound])
+        for number, sink, is_event, sound in found:
             marks = self._live_sink(sink)
-            if marks is not None and is_event and number not in marks.redriven:
+            if marks is not None and is_event and sound and number not in marks.redriven:
                 marks.redriven.add(number, self._clock.elapsed())
                 self._outbox.add(REDRIVE_DEAD, number)
                 count += 1
@@ -341,7 +363,7 @@ class SqliteSpool(SqliteRoom):
     async def discard(self, numbers: Sequence[int]) -> int:
         await self.flush()
         known = await self._ask(dead_sinks, numbers)
-        for number, sink, _ in known:
+        for number, sink, _, _ in known:
             if sink in self._marks:
                 self._marks[sink].redriven.forget([number])
             self._outbox.add(DELETE_DEAD, number)

@@ -11,7 +11,8 @@ Tables
     sinks         one row per sink: its marks and counters, as JSON
     parked        copies of the events that wait in a lane of their own, so that segments can go
     lanes         when the head of each parked lane is due, and how often it was tried
-    dead          dead letters, self-contained; `sink` is empty for an unreadable frame of a source
+    dead          dead letters, self-contained; `sink` is empty for an unreadable frame of a source, `digest`
+                  where it does not hold an event as Zoom sent it
     identities    of events whose copies are merged: runs of digests, of the last two generations
     meta          `last`: the newest number given to an event. Numbers are never used twice.
 
@@ -62,7 +63,7 @@ CREATE TABLE dead (
     redriving INTEGER NOT NULL, source TEXT NOT NULL, subscription TEXT NOT NULL, digest BLOB NOT NULL,
     name TEXT NOT NULL, event_ts INTEGER, key TEXT NOT NULL, received_ms INTEGER NOT NULL,
     died_ms INTEGER NOT NULL, reason TEXT NOT NULL, attempts INTEGER NOT NULL, status INTEGER,
-    excerpt TEXT NOT NULL, content BLOB NOT NULL);
+    excerpt TEXT NOT NULL, crc INTEGER NOT NULL, content BLOB NOT NULL);
 CREATE INDEX dead_sizes ON dead (sink, size);
 CREATE TABLE identities (
     number INTEGER PRIMARY KEY, generation INTEGER NOT NULL, crc INTEGER NOT NULL, digests BLOB NOT NULL);

@@ -97,7 +97,7 @@ _TYPES = {
     "parked": _types("seq path received_ms crc", "sink lane name key", "digest content"),
     "lanes": _types("attempts", "sink lane", reals="due waited_seconds"),
     "dead": _types(
-        "size redriving received_ms died_ms attempts",
+        "size redriving received_ms died_ms attempts crc",
         "sink source subscription name key reason excerpt",
         "digest content",
     ),
@@ -250,26 +250,40 @@ def parked_items(
 # --- dead letters -----------------------------------------------------------------------------------
 
 
-def dead_items(connection: sqlite3.Connection, numbers: Sequence[int]) -> list[Item]:
-    """These dead letters as they are handed out again."""
+def dead_items(connection: sqlite3.Connection, numbers: Sequence[int]) -> tuple[list[Item], list[int]]:
+    """These dead letters as they are handed out again, and the numbers of those that are damaged."""
     rows = connection.execute(
-        "SELECT number, attempts, digest, source, subscription, name, event_ts, key, received_ms, content"
+        "SELECT number, crc, attempts, digest, source, subscription, name, event_ts, key, received_ms, content"
         " FROM dead WHERE number IN (SELECT value FROM json_each(?)) ORDER BY number",
         (json.dumps(list(numbers)),),
-    ).fetchall()
+    )
+    good: list[Item] = []
+    damaged: list[int] = []
+    for number, crc, attempts, *fields in rows.fetchall():
+        event = Event(*fields)
+        if not event.digest or not _is_sound(event.digest, event.content, crc):
+            damaged.append(number)
+        else:
+            good.append(Item(-number, event, attempts=attempts, redriven=True))
+    return good, damaged
+
+
+def dead_sinks(connection: sqlite3.Connection, numbers: Sequence[int]) -> list[tuple[int, str, bool, bool]]:
+    """(number, sink, whether it holds an event as Zoom sent it, whether it is as it was written) of those of
+    these that there are."""
+    rows = connection.execute(
+        "SELECT number, sink, digest, content, crc FROM dead"
+        " WHERE number IN (SELECT value FROM json_each(?)) ORDER BY number",
+        (json.dumps(list(numbers)),),
+    )
     return [
-        Item(-number, Event(*event), attempts=attempts, redriven=True) for number, attempts, *event in rows
+        (number, sink, bool(digest), _is_sound(digest, content, crc))
+        for number, sink, digest, content, crc in rows
     ]
 
 
-def dead_sinks(connection: sqlite3.Connection, numbers: Sequence[int]) -> list[tuple[int, str, bool]]:
-    """(number, sink, whether it holds an event as Zoom sent it) of those of these that there are."""
-    rows = connection.execute(
-        "SELECT number, sink, digest FROM dead WHERE number IN (SELECT value FROM json_each(?))"
-        " ORDER BY number",
-        (json.dumps(list(numbers)),),
-    )
-    return [(number, sink, bool(digest)) for number, sink, digest in rows.fetchall()]
+def _is_sound(digest: object, content: object, crc: int) -> bool:
+    return type(digest) is bytes and type(content) is bytes and checksum(digest, content) == crc
 
 
 _LETTER = (
@@ -278,10 +292,13 @@ _LETTER = (
 )
 
 
-def dead_letters(connection: sqlite3.Connection, sink: str | None, limit: int) -> list[DeadLetter]:
+def dead_letters(
+    connection: sqlite3.Connection, sink: str | None, limit: int, before: int | None
+) -> list[DeadLetter]:
     rows = connection.execute(
-        _LETTER.format(content="x''") + "WHERE ?1 IS NULL OR sink = ?1 ORDER BY number DESC LIMIT ?2",
-        (sink, limit),
+        _LETTER.format(content="x''")
+        + "WHERE (?1 IS NULL OR sink = ?1) AND (?3 IS NULL OR number < ?3) ORDER BY number DESC LIMIT ?2",
+        (sink, limit, before),
     )
     return [_letter(row) for row in rows.fetchall()][::-1]
 

@@ -17,13 +17,14 @@ from zoomrelay.spool.segment import PathIds, Stretch, checksum, plain_text, stor
 
 _DEAD_COLUMNS = (
     "sink, size, redriving, source, subscription, digest, name, event_ts, key, received_ms, died_ms,"
-    " reason, attempts, status, excerpt, content"
+    " reason, attempts, status, excerpt, crc, content"
 )
-INSERT_DEAD = f"INSERT INTO dead ({_DEAD_COLUMNS}) VALUES ({', '.join('?' * 16)})"  # noqa: S608
+INSERT_DEAD = f"INSERT INTO dead ({_DEAD_COLUMNS}) VALUES ({', '.join('?' * 17)})"  # noqa: S608
 UPDATE_DEAD = (
     "UPDATE dead SET redriving = 0, reason = ?, attempts = ?, status = ?, excerpt = ? WHERE number = ?"
 )
 REDRIVE_DEAD = "UPDATE dead SET redriving = 1 WHERE number = ?"
+DAMAGE_DEAD = "UPDATE dead SET redriving = 0, digest = x'', reason = ? WHERE number = ?"
 DELETE_DEAD = "DELETE FROM dead WHERE number = ?"
 INSERT_PARKED = f"INSERT OR IGNORE INTO parked VALUES ({', '.join('?' * 11)})"  # noqa: S608
 DELETE_PARKED = "DELETE FROM parked WHERE sink = ? AND lane = ? AND seq = ?"
@@ -50,6 +51,7 @@ REWRITE_SEGMENT = (
 )
 
 Row = tuple[Any, ...]
+DAMAGED = "damaged in the spool file: wrong checksum"
 _DURABLE_COUNTS = ("delivered", "dead", "filtered", "shed", "expired", "abandoned", "redelivered")
 assert set(_DURABLE_COUNTS) < {field.name for field in fields(SinkCounts)}
 
@@ -98,7 +100,7 @@ def dead_row(sink: str, death: Death, wall: float) -> Row:
     return (
         sink, len(event.content), 0, event.source, event.subscription, event.digest, event.name,
         event.event_ts, event.key, event.received_ms, int(wall * 1000), death.reason,
-        death.attempts, death.status, death.excerpt, event.content,
+        death.attempts, death.status, death.excerpt, checksum(event.digest, event.content), event.content,
     )  # fmt: skip
 
 
@@ -112,7 +114,7 @@ def quarantined_row(frame: Quarantined) -> Row:
     at = frame.received_ms
     return (
         "", len(frame.raw), 0, frame.source, frame.subscription, b"", "", None, "", at, at,
-        plain_text(frame.reason), 0, None, "", frame.raw,
+        plain_text(frame.reason), 0, None, "", checksum(b"", frame.raw), frame.raw,
     )  # fmt: skip
 
 
@@ -125,8 +127,8 @@ def damaged_row(sink: str, item: Item, wall: float) -> Row:
     event = item.event
     return (
         sink, len(event.content), 0, event.source, event.subscription, b"", event.name, None, event.key,
-        event.received_ms, int(wall * 1000), "damaged in the spool file: wrong checksum", 0, None,
-        f"id {event.id}", event.content,
+        event.received_ms, int(wall * 1000), DAMAGED, 0, None,
+        f"id {event.id}", checksum(b"", event.content), event.content,
     )  # fmt: skip
 
 
@@ -135,5 +137,6 @@ def unreadable_row(sink: str, stretch: Stretch, count: int, wall: float) -> Row:
     content = stretch.unreadable or b""
     reason = f"damaged in the spool file: {count} of the events {stretch.first} to {stretch.last} unreadable"
     return (
-        sink, len(content), 0, "", "", b"", "", None, "", 0, int(wall * 1000), reason, 0, None, "", content,
+        sink, len(content), 0, "", "", b"", "", None, "", 0, int(wall * 1000), reason, 0, None, "",
+        checksum(b"", content), content,
     )  # fmt: skip
