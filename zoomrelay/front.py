@@ -85,8 +85,8 @@ class Front:
             log.warning("config.needs_restart", settings=needs_restart)
         return needs_restart
 
-    async def dead_letters(self, *, sink: str | None, limit: int) -> Sequence[DeadLetter]:
-        return await self._relay.spool.dead_letters(sink=sink, limit=limit)
+    async def dead_letters(self, *, sink: str | None, limit: int, before: int | None) -> Sequence[DeadLetter]:
+        return await self._relay.spool.dead_letters(sink=sink, limit=limit, before=before)
 
     async def dead_letter(self, number: int) -> DeadLetter | None:
         return await self._relay.spool.dead_letter(number)

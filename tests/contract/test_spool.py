@@ -517,6 +517,30 @@ async def test_discarded_dead_letters_are_gone_wherever_they_are(spools: Spools)
     assert (counts.dead, counts.redelivered, counts.dead_letters) == (4, 0, 1)
 
 
+async def test_a_redriven_event_comes_back_with_its_history(spools: Spools) -> None:
+    """So that whoever delivers gives up in the end."""
+    spool = await spools.open("a")
+    await spool.append(events(1))
+    bury(spool, "a", await take(spool, "a", 1), attempts=3)
+    await spool.redrive([1])
+    for tries in range(4, 8):
+        (item,) = await take(spool, "a", 1)
+        assert (item.attempts, item.waited_seconds, item.redriven) == (tries - 1, max(0, tries - 4), True)
+        park(spool, "a", "", [item], seconds=1, attempts=tries, waited_seconds=tries - 3)
+    bury(spool, "a", await take(spool, "a", 1), attempts=8)
+    await spool.redrive([1])
+    assert [(i.attempts, i.waited_seconds) for i in await take(spool, "a", 1)] == [(8, 0.0)]
+
+
+async def test_dead_letters_come_page_by_page(spools: Spools) -> None:
+    spool = await spools.open("a")
+    await spool.append(events(9))
+    bury(spool, "a", await take(spool, "a", 9))
+    assert [letter.number for letter in await spool.dead_letters(limit=4)] == [6, 7, 8, 9]
+    assert [letter.number for letter in await spool.dead_letters(limit=4, before=6)] == [2, 3, 4, 5]
+    assert [letter.number for letter in await spool.dead_letters(limit=4, before=2)] == [1]
+
+
 async def test_unreadable_frames_are_kept_and_never_redriven(spools: Spools) -> None:
     spool = await spools.open("a")
     await spool.append(events(1), [frame(1), frame(2)])

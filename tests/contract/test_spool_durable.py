@@ -327,3 +327,22 @@ async def test_a_damaged_run_of_identities_is_left_out(spools: Spools, tmp_path:
         file.execute("UPDATE identities SET digests = zeroblob(16) WHERE number = 1")
     spool = await spools.open("a")
     assert spool.take_remembered() == [remembered(1, 2)]
+
+
+async def test_a_damaged_dead_letter_is_never_redriven(spools: Spools, tmp_path: Path) -> None:
+    spool = await spools.open("a")
+    await spool.append(events(3))
+    bury(spool, "a", await take(spool, "a", 3))
+    await spool.redrive([1])
+    await spool.close()
+    with closing(sqlite3.connect(tmp_path / "spool.sqlite")) as file, file:
+        file.execute("UPDATE dead SET content = x'7b7d' WHERE number < 3")
+    spool = await spools.open("a")
+    assert await is_idle(spool, "a")
+    assert await spool.redrive([1, 2, 3]) == 1
+    assert numbers(await take(spool, "a", 1)) == [3]
+    letters = await spool.dead_letters()
+    assert [(letter.redriving, "checksum" in letter.reason) for letter in letters] == [
+        (False, True), (False, True), (True, False),
+    ]  # fmt: skip
+    assert spool.stats().sinks["a"].dead == 3

@@ -123,6 +123,9 @@ def _of_sinks(sinks: list[SinkStatus]) -> Iterator[Metric]:
     yield _oldest_pending(sinks)
     yield _per_sink("sink_dead_letters", "Dead letters kept now.", sinks, _counts("dead_letters"))
     yield _per_sink(
+        "sink_dead_letters_redriving", "Dead letters on their way again.", sinks, _counts("redriving")
+    )
+    yield _per_sink(
         "conservation_error",
         "Events of a sink that are not accounted for; must be 0.",
         sinks,

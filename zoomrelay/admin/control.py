@@ -2,7 +2,8 @@
 
     GET  /status          Status, with `ready` and `not_ready_because`
     GET  /gaps            [gap, …], those that last included
-    GET  /dlq             [DeadLetter without content, …]; ?sink=NAME, ?limit=N (newest, oldest of them first)
+    GET  /dlq             [DeadLetter without content, …]; ?sink=NAME, ?limit=N (newest, oldest of them
+                          first), ?before=N (only those with a smaller number)
     GET  /dlq/N           DeadLetter; its `content` is base64
     POST /dlq/redrive     {"numbers": [N, …]} -> {"count": how many there were}
     POST /dlq/discard     the same
@@ -53,7 +54,9 @@ class ControlTarget(Protocol):
         Raises `ConfigError`, or `ControlRefused` at the wrong moment; then nothing was changed."""
         ...
 
-    async def dead_letters(self, *, sink: str | None, limit: int) -> Sequence[DeadLetter]: ...
+    async def dead_letters(
+        self, *, sink: str | None, limit: int, before: int | None
+    ) -> Sequence[DeadLetter]: ...
 
     async def dead_letter(self, number: int) -> DeadLetter | None: ...
 
@@ -139,7 +142,8 @@ class ControlServer:
 
     async def _dead_letters(self, request: web.Request) -> web.Response:
         limit = _number(request.query.get("limit", str(DEFAULT_LIMIT)))
-        letters = await self._target.dead_letters(sink=request.query.get("sink"), limit=limit)
+        before = _number(request.query["before"]) if "before" in request.query else None
+        letters = await self._target.dead_letters(sink=request.query.get("sink"), limit=limit, before=before)
         return _json([_clean(letter) for letter in letters])
 
     async def _dead_letter(self, request: web.Request) -> web.Response:

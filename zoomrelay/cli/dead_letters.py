@@ -23,8 +23,13 @@ class DeadLetters(Protocol):
 
     when: str
     """When a redriven event goes out, in words."""
+    running: bool
+    """Whether a relay runs."""
 
-    def listed(self, sink: str | None, limit: int) -> list[DeadLetter]: ...
+    page_size: int
+    """How many to list at once."""
+
+    def listed(self, sink: str | None, limit: int, before: int | None) -> list[DeadLetter]: ...
 
     def one(self, number: int) -> DeadLetter | None: ...
 
@@ -38,7 +43,7 @@ def dead_letters(state_dir: Path, load: Callable[[], Config]) -> DeadLetters:
     Raises `RelayNotRunning` where they ended with the relay, and `StateDirectoryError`."""
     running = _Running(ControlClient(state_dir))
     try:
-        running.listed(None, 1)
+        running.listed(None, 1, None)
     except RelayNotRunning as error:
         config = load()
         if config.spool.type == "memory":
@@ -56,12 +61,14 @@ class _Running:
     """Through the control socket."""
 
     when = "now"
+    running = True
+    page_size = 1000
 
     def __init__(self, client: ControlClient) -> None:
         self._client = client
 
-    def listed(self, sink: str | None, limit: int) -> list[DeadLetter]:
-        return self._client.get("/dlq", list[DeadLetter], sink=sink, limit=limit)
+    def listed(self, sink: str | None, limit: int, before: int | None) -> list[DeadLetter]:
+        return self._client.get("/dlq", list[DeadLetter], sink=sink, limit=limit, before=before)
 
     def one(self, number: int) -> DeadLetter | None:
         try:
@@ -82,12 +89,14 @@ class _Stopped:
     """In the spool itself, whose lock is held for as long as that takes."""
 
     when = "at the next start"
+    running = False
+    page_size = 10**9  # each question opens the spool
 
     def __init__(self, config: Config) -> None:
         self._config = config
 
-    def listed(self, sink: str | None, limit: int) -> list[DeadLetter]:
-        return self._ask(lambda spool: spool.dead_letters(sink=sink, limit=limit))
+    def listed(self, sink: str | None, limit: int, before: int | None) -> list[DeadLetter]:
+        return self._ask(lambda spool: spool.dead_letters(sink=sink, limit=limit, before=before))
 
     def one(self, number: int) -> DeadLetter | None:
         return self._ask(lambda spool: spool.dead_letter(number))

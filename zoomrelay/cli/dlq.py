@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import typer
@@ -15,6 +15,8 @@ from zoomrelay.cli import exits
 from zoomrelay.cli.columns import aligned, printable
 from zoomrelay.cli.dead_letters import DeadLetters, dead_letters
 from zoomrelay.cli.options import ConfigOption, load_config, load_state_dir
+from zoomrelay.cli.portions import in_portions
+from zoomrelay.cli.selection import Selection, newest, selection
 from zoomrelay.config.models import Config
 from zoomrelay.errors import ControlRefused, RelayNotRunning, SpoolError
 from zoomrelay.intake.gaps import iso
@@ -25,6 +27,14 @@ NOT_DONE = 1
 _ALL = 10**9
 _COLUMNS = ("number", "died", "sink", "event", "attempts", "reason")
 
+
+class Chosen(NamedTuple):
+    """A dead letter that a command is to deal with; where only its number was given, that is all."""
+
+    number: int
+    letter: DeadLetter | None = None
+
+
 app = typer.Typer(
     no_args_is_help=True,
     help="Dead letters: events that a sink would not take, and frames in which no event could be read."
@@ -34,7 +44,32 @@ app = typer.Typer(
 SinkOption = Annotated[
     str | None, typer.Option("--sink", metavar="NAME", help="Only those of this sink.", show_default=False)
 ]
-AllOption = Annotated[bool, typer.Option("--all", help="All of them (or all of --sink).")]
+EventsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--events",
+        metavar="GLOB",
+        help='Only these events: "meeting.*", or several by comma; the last match wins, "!" excludes.',
+        show_default=False,
+    ),
+]
+SinceOption = Annotated[
+    str,
+    typer.Option(
+        metavar="TIME",
+        help='Only what died since this time: "2h", "7d", or an ISO time (UTC unless it says otherwise).',
+        show_default=False,
+    ),
+]
+UntilOption = Annotated[
+    str, typer.Option(metavar="TIME", help="Only what died before this time.", show_default=False)
+]
+ReasonOption = Annotated[
+    str,
+    typer.Option(metavar="TEXT", help="Only those whose reason contains this.", show_default=False),
+]
+AllOption = Annotated[bool, typer.Option("--all", help="All of them, or all that --sink, --events, … mean.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="List them, and change nothing.")]
 JsonLines = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
 Numbers = Annotated[list[int] | None, typer.Argument(metavar="NUMBER...", help="As listed.")]
 
@@ -43,18 +78,18 @@ Numbers = Annotated[list[int] | None, typer.Argument(metavar="NUMBER...", help="
 def list_(
     config: ConfigOption = None,
     sink: SinkOption = None,
+    events: EventsOption = None,
+    since: SinceOption = "",
+    until: UntilOption = "",
+    reason: ReasonOption = "",
     limit: Annotated[int, typer.Option(min=1, help="Only the newest so many.")] = 1000,
     as_json: JsonLines = False,
 ) -> None:
     """List dead letters, oldest first, without their content."""
+    wanted = selection(sink, events, since, until, reason)
     with _known_errors():
-        letters = _letters(config).listed(sink, limit)
-    if as_json:
-        for letter in letters:
-            typer.echo(json.dumps(_document(letter), ensure_ascii=False))
-        return
-    for line in aligned([_COLUMNS, *map(_row, letters)]) if letters else ["no dead letters"]:
-        typer.echo(line)
+        letters = newest(_letters(config), wanted, limit)
+    _print(letters, as_json)
 
 
 @app.command()
@@ -82,29 +117,61 @@ def show(
 
 @app.command()
 def redrive(
-    numbers: Numbers = None, config: ConfigOption = None, sink: SinkOption = None, every: AllOption = False
+    numbers: Numbers = None,
+    config: ConfigOption = None,
+    sink: SinkOption = None,
+    events: EventsOption = None,
+    since: SinceOption = "",
+    until: UntilOption = "",
+    reason: ReasonOption = "",
+    every: AllOption = False,
+    rate: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="At most so many per second.", show_default=False),
+    ] = None,
+    dry_run: DryRun = False,
+    as_json: JsonLines = False,
 ) -> None:
     """Deliver dead letters once more: now, or at the next start where no relay is running."""
+    wanted = selection(sink, events, since, until, reason)
     with _known_errors():
         letters = _letters(config)
-        chosen = _chosen(letters, numbers, sink, every)
-        done = letters.redrive(chosen) if chosen else 0
-    typer.echo(f"{done} to be delivered again, {letters.when}")
-    why = "not there, already on their way, of a sink that is not configured, or no events"
-    _account_for(len(chosen) - done, why, every)
+        if rate is not None and not letters.running:
+            raise typer.BadParameter("needs a running relay", param_hint="--rate")
+        chosen = _chosen(letters, numbers, wanted, every)
+        if dry_run:
+            _print(_looked_up(letters, chosen), as_json)
+            return
+        done = in_portions(letters.redrive, [letter.number for letter in chosen], rate, "redriving")
+    _say(done, f"{done} to be delivered again, {letters.when}", as_json)
+    why = "not there, damaged, already on their way, of a sink that is not configured, or no events"
+    _account_for(len(chosen) - done, why, named=bool(numbers))
 
 
 @app.command()
 def discard(
-    numbers: Numbers = None, config: ConfigOption = None, sink: SinkOption = None, every: AllOption = False
+    numbers: Numbers = None,
+    config: ConfigOption = None,
+    sink: SinkOption = None,
+    events: EventsOption = None,
+    since: SinceOption = "",
+    until: UntilOption = "",
+    reason: ReasonOption = "",
+    every: AllOption = False,
+    dry_run: DryRun = False,
+    as_json: JsonLines = False,
 ) -> None:
     """Delete dead letters for good."""
+    wanted = selection(sink, events, since, until, reason)
     with _known_errors():
         letters = _letters(config)
-        chosen = _chosen(letters, numbers, sink, every)
-        done = letters.discard(chosen) if chosen else 0
-    typer.echo(f"{done} discarded")
-    _account_for(len(chosen) - done, "not there", every)
+        chosen = _chosen(letters, numbers, wanted, every)
+        if dry_run:
+            _print(_looked_up(letters, chosen), as_json)
+            return
+        done = in_portions(letters.discard, [letter.number for letter in chosen], None, "discarding")
+    _say(done, f"{done} discarded", as_json)
+    _account_for(len(chosen) - done, "not there", named=bool(numbers))
 
 
 def _letters(config: Any) -> DeadLetters:
@@ -126,19 +193,42 @@ def _known_errors() -> Iterator[None]:
         raise typer.Exit(exits.CRASH) from error
 
 
-def _chosen(letters: DeadLetters, numbers: list[int] | None, sink: str | None, every: bool) -> Sequence[int]:
+def _chosen(
+    letters: DeadLetters, numbers: list[int] | None, wanted: Selection, every: bool
+) -> Sequence[Chosen]:
+    """Those that were named, there or not; or those that the conditions mean."""
     if bool(numbers) == every:
-        raise typer.BadParameter("give numbers, or --all")
-    if numbers and sink is not None:
-        raise typer.BadParameter("--sink goes with --all")
-    return list(dict.fromkeys(numbers)) if numbers else [one.number for one in letters.listed(sink, _ALL)]
+        raise typer.BadParameter("give numbers, or --all (of those that --sink, --events, … mean)")
+    if numbers and not wanted.is_all:
+        raise typer.BadParameter("--sink, --events, --since, --until and --reason go with --all")
+    if numbers:
+        return [Chosen(number) for number in dict.fromkeys(numbers)]
+    return [Chosen(letter.number, letter) for letter in newest(letters, wanted, _ALL)]
 
 
-def _account_for(left: int, why: str, every: bool) -> None:
-    """Numbers that were named and not found are an error; with --all there is nothing to miss."""
+def _looked_up(letters: DeadLetters, chosen: Sequence[Chosen]) -> list[DeadLetter]:
+    found = [one.letter or letters.one(one.number) for one in chosen]
+    return [letter for letter in found if letter is not None]
+
+
+def _account_for(left: int, why: str, *, named: bool) -> None:
+    """Numbers that were named and not found are an error; otherwise there is nothing to miss."""
     if left:
         typer.echo(f"zoomrelay: {left} left as they are: {why}", err=True)
-        raise typer.Exit(exits.OK if every else NOT_DONE)
+        raise typer.Exit(NOT_DONE if named else exits.OK)
+
+
+def _say(done: int, words: str, as_json: bool) -> None:
+    typer.echo(json.dumps({"count": done}) if as_json else words)
+
+
+def _print(letters: Sequence[DeadLetter], as_json: bool) -> None:
+    if as_json:
+        for letter in letters:
+            typer.echo(json.dumps(_document(letter), ensure_ascii=False))
+        return
+    for line in aligned([_COLUMNS, *map(_row, letters)]) if letters else ["no dead letters"]:
+        typer.echo(line)
 
 
 # --- how they look ----------------------------------------------------------------------------------

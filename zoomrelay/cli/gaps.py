@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from zoomrelay.cli.columns import aligned, printable
+from zoomrelay.cli.moments import milliseconds
 from zoomrelay.cli.options import ConfigOption, load_state_dir
 from zoomrelay.errors import StateDirectoryError
 from zoomrelay.intake import ledger
 from zoomrelay.intake.gaps import Gap, iso
 
 ANY = 1
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _COLUMNS = ("from", "to", "seconds", "cause", "source", "subscription", "missed", "detail")
 
 SinceOption = Annotated[
@@ -50,7 +49,7 @@ def command(
     One that lasts has no end yet. What Zoom sends while no subscription is listened to is lost: it stores
     nothing. "missed" is a count, an estimate (~) from the rate before, or why nothing is lost.
     """
-    after_ms = _milliseconds(since, datetime.now(UTC)) if since else None
+    after_ms = milliseconds(since, datetime.now(UTC), "--since") if since else None
     gaps = _read(load_state_dir(config))
     gaps = [gap for gap in gaps if after_ms is None or gap.to_ms is None or gap.to_ms > after_ms]
     gaps = [gap for gap in gaps if not (loss and gap.lossless)]
@@ -66,22 +65,6 @@ def _read(state_dir: Path) -> list[Gap]:
         return ledger.read(state_dir)
     except OSError as error:
         raise StateDirectoryError(f"the ledger in {state_dir} cannot be read: {error.strerror}") from error
-
-
-def _milliseconds(since: str, now: datetime) -> int:
-    """What `--since` means; a usage error if nothing."""
-    try:
-        if found := re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw])", since.strip()):
-            moment = now - timedelta(seconds=float(found[1]) * _UNITS[found[2]])
-        else:
-            moment = datetime.fromisoformat(since.strip())
-            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return int(moment.timestamp() * 1000)
-    except (ValueError, OverflowError) as error:
-        raise typer.BadParameter(
-            'must be like "90s", "30m", "2h", "7d", "2w", or an ISO time like "2026-01-31T12:00"',
-            param_hint="--since",
-        ) from error
 
 
 def _print(gaps: Sequence[Gap], as_json: bool) -> None:

@@ -253,8 +253,8 @@ def parked_items(
 def dead_items(connection: sqlite3.Connection, numbers: Sequence[int]) -> tuple[list[Item], list[int]]:
     """These dead letters as they are handed out again, and the numbers of those that are damaged."""
     rows = connection.execute(
-        "SELECT number, crc, attempts, digest, source, subscription, name, event_ts, key, received_ms, content"
-        " FROM dead WHERE number IN (SELECT value FROM json_each(?)) ORDER BY number",
+        "SELECT number, crc, attempts, digest, source, subscription, name, event_ts, key, received_ms,"
+        " content FROM dead WHERE number IN (SELECT value FROM json_each(?)) ORDER BY number",
         (json.dumps(list(numbers)),),
     )
     good: list[Item] = []

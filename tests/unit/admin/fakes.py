@@ -135,8 +135,9 @@ class FakeRelay:
         self.reloads += 1
         return self.needs_restart
 
-    async def dead_letters(self, *, sink: str | None, limit: int) -> Sequence[DeadLetter]:
+    async def dead_letters(self, *, sink: str | None, limit: int, before: int | None) -> Sequence[DeadLetter]:
         wanted = [letter for letter in self.letters.values() if sink is None or letter.sink == sink]
+        wanted = [letter for letter in wanted if before is None or letter.number < before]
         return [msgspec.structs.replace(letter, content=b"") for letter in wanted[-limit:]] if limit else []
 
     async def dead_letter(self, number: int) -> DeadLetter | None:

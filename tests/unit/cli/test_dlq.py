@@ -7,17 +7,20 @@ import json
 import shutil
 import tempfile
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.unit.admin.fakes import dead_letter
 from tests.unit.delivery.fakes import event
 from zoomrelay.admin.control import ControlServer
 from zoomrelay.cli import entry, exits
+from zoomrelay.cli.portions import in_portions
+from zoomrelay.cli.selection import Selection, newest
 from zoomrelay.clock import SystemClock
-from zoomrelay.spool.base import Death, Quarantined, Settlement, SinkStart, Spool
+from zoomrelay.spool.base import DeadLetter, Death, Quarantined, Settlement, SinkStart, Spool
 from zoomrelay.spool.sqlite import SqliteSpool
 from zoomrelay.spool.statedir import StateDirectory
 
@@ -120,9 +123,7 @@ async def serve(state: Path, ready: threading.Event, ended: asyncio.Event) -> No
     await bury(spool)
 
     class Target:
-        async def dead_letters(self, *, sink: str | None, limit: int) -> Any:
-            return await spool.dead_letters(sink=sink, limit=limit)
-
+        dead_letters = staticmethod(spool.dead_letters)
         dead_letter = staticmethod(spool.dead_letter)
         redrive = staticmethod(spool.redrive)
         discard = staticmethod(spool.discard)
@@ -309,3 +310,87 @@ def test_a_spool_of_a_newer_version_is_left_alone(stopped: Place) -> None:
     connection.close()
     code, _, err = stopped.run("list")
     assert code == exits.CONFIG and "newer" in err
+
+
+# --- which, how fast, and whether at all ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("conditions", "numbers"),
+    [
+        (["--events", "meeting.*"], [2, 3, 4]),
+        (["--events", "meeting.*,!meeting.started"], []),
+        (["--events", "meeting.*", "--events", "!meeting.started"], []),
+        (["--events", "*"], [2, 3, 4]),
+        (["--reason", "http 4"], [2, 3, 4]),
+        (["--reason", "not json"], [1]),
+        (["--since", "1h"], [2, 3, 4]),
+        (["--until", "1h"], [1]),
+        (["--since", "1970-01-01", "--until", "2h"], [1]),
+        (["--sink", "crm", "--reason", "400", "--limit", "2"], [3, 4]),
+        (["--sink", "other"], []),
+    ],
+)
+def test_conditions(place: Place, conditions: list[str], numbers: list[int]) -> None:
+    assert [line["number"] for line in place.lines(*conditions)] == numbers
+
+
+@pytest.mark.parametrize("command", ["redrive", "discard"])
+def test_a_dry_run_lists_and_changes_nothing(place: Place, command: str) -> None:
+    before = place.lines()
+    code, out, _ = place.run(command, "--all", "--events", "meeting.*", "--dry-run", "--json")
+    assert code == exits.OK
+    assert [json.loads(line) for line in out.splitlines()] == before[1:]
+    code, out, _ = place.run(command, "3", "99", "--dry-run", "--json")
+    assert [json.loads(line)["number"] for line in out.splitlines()] == [3]
+    assert place.lines() == before
+
+
+def test_conditions_choose_what_is_discarded(place: Place) -> None:
+    code, out, _ = place.run("discard", "--all", "--reason", "not json", "--json")
+    assert (code, json.loads(out)) == (exits.OK, {"count": 1})
+    assert place.numbers() == [2, 3, 4]
+
+
+@pytest.mark.parametrize("wrong", [["--since", "noon"], ["--until", "x"], ["--events", "a b"]])
+def test_conditions_that_mean_nothing_are_refused(place: Place, wrong: list[str]) -> None:
+    assert place.run("list", *wrong)[0] == exits.USAGE
+
+
+def test_a_rate_needs_somebody_who_delivers(stopped: Place) -> None:
+    code, _, err = stopped.run("redrive", "--all", "--rate", "5")
+    assert (code, "running relay" in err) == (exits.USAGE, True)
+
+
+def test_a_rate_is_kept(running: Place) -> None:
+    code, out, _ = running.run("redrive", "--all", "--sink", "crm", "--rate", "1000")
+    assert (code, out) == (exits.OK, "3 to be delivered again, now\n")
+
+
+def test_pages_join_to_the_whole() -> None:
+    class Paged:
+        page_size = 7
+
+        def listed(self, sink: str | None, limit: int, before: int | None) -> list[DeadLetter]:
+            del sink
+            there = [dead_letter(n) for n in range(1, 51) if before is None or n < before]
+            return there[-limit:]
+
+    assert [letter.number for letter in newest(Paged(), Selection(), 10**9)] == list(range(1, 51))
+    assert [letter.number for letter in newest(Paged(), Selection(), 9)] == list(range(42, 51))
+
+
+def test_portions_keep_the_rate_and_add_up() -> None:
+    clock, seen = [0.0], []
+
+    def do(numbers: Sequence[int]) -> int:
+        seen.append((clock[0], len(numbers)))
+        return len(numbers) - 1
+
+    def sleep(seconds: float) -> None:
+        clock[0] += seconds
+
+    done = in_portions(do, list(range(45)), 50.0, "x", now=lambda: clock[0], sleep=sleep)
+    assert done == 40
+    assert seen == [(0.0, 10), (0.2, 10), (0.4, 10), (pytest.approx(0.6), 10), (0.8, 5)]
+    assert in_portions(do, list(range(2500)), None, "x", now=lambda: 0.0, sleep=sleep) == 2497

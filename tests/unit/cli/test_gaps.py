@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from tests.support.unprivileged import reachable_directory, unprivileged
 from zoomrelay.cli import entry, exits
-from zoomrelay.cli.gaps import _milliseconds
+from zoomrelay.cli.moments import milliseconds
 from zoomrelay.clock import SystemClock
 from zoomrelay.intake import stamp
 from zoomrelay.intake.gaps import GAPS, Gap, append, iso
@@ -164,7 +164,7 @@ def test_since_in_words_that_mean_nothing(place: Place, since: str) -> None:
     ],
 )
 def test_what_since_means(since: str, expected: str) -> None:
-    assert iso(_milliseconds(since, datetime(2026, 1, 31, 12, tzinfo=UTC))) == expected
+    assert iso(milliseconds(since, datetime(2026, 1, 31, 12, tzinfo=UTC), "--since")) == expected
 
 
 def test_a_gap_that_lasts(place: Place) -> None:
