@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 from typing import Protocol
 
@@ -36,6 +37,7 @@ from zoomrelay.sinks import registry
 from zoomrelay.spool.base import SinkStart, SourceCounts, Spool, SpoolStats
 from zoomrelay.spool.eviction import OnShed
 from zoomrelay.spool.memory import MemorySpool
+from zoomrelay.spool.replay import Choice, Replay
 from zoomrelay.spool.sqlite import SqliteSpool
 from zoomrelay.spool.sqlite_store import OnSetAside
 from zoomrelay.spool.statedir import StateDirectory
@@ -297,6 +299,32 @@ class Relay:
                 runner.try_now()
             return _needs_restart(old, new)
 
+    # --- replay -------------------------------------------------------------------------------------
+
+    async def begin_replay(self, sink: str, choice: Choice, events_per_second: float | None) -> Replay:
+        """Send events once more to a sink, of those that it wants; `end_replay` must follow. Raises what
+        `Spool.begin_replay` does."""
+        wants = _route(self.config.sinks[sink]).wants if sink in self.config.sinks else choice.wants
+        both = replace(choice, wants=lambda name, source: choice.wants(name, source) and wants(name, source))
+        replay = await self.spool.begin_replay(sink, both, events_per_second)
+        log.info("replay.started", sink=sink, since_ms=choice.since_ms, until_ms=choice.until_ms)
+        return replay
+
+    def end_replay(self, replay: Replay) -> None:
+        """It is over, or nobody wants it any more."""
+        done = replay.ended.is_set()
+        self.spool.end_replay(replay)
+        if not done and replay.sink in self._workers:
+            self._workers[replay.sink].drop_replays()
+        progress = replay.progress()
+        log.info(
+            "replay.ended" if done and not progress.error else "replay.cancelled",
+            sink=replay.sink,
+            sent=progress.sent,
+            failed=progress.failed,
+            damaged=progress.damaged,
+        )
+
     async def _reopen(self, name: str) -> None:
         try:
             await self._workers[name].reopen()
@@ -373,8 +401,10 @@ class Relay:
             writable=stats.writable,
             trouble=stats.trouble,
             seconds_until_full=self._fill_rate.seconds_until_full(
-                self.clock.elapsed(), stats.bytes, stats.max_bytes
+                self.clock.elapsed(), stats.bytes - stats.retained_bytes, stats.max_bytes
             ),
+            retained_events=stats.retained_events,
+            retained_bytes=stats.retained_bytes,
         )
         return Status(
             version=__version__,
@@ -442,6 +472,7 @@ def build_spool(
         on_shed=on_shed,
         on_set_aside=on_set_aside,
         reclaim=reclaim,
+        retain_seconds=config.spool.retain_seconds,
     )
 
 

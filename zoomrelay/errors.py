@@ -55,7 +55,7 @@ class ControlRefused(ZoomrelayError):
     def __init__(self, message: str, *, status: int) -> None:
         super().__init__(message)
         self.status = status
-        """HTTP status: 400 a wrong request, 404 no such thing, 422 an invalid configuration, 503 not now."""
+        """HTTP status: 400 a wrong request, 404 no such thing, 409 not beside what is under way, 422 an invalid configuration, 503 not now."""
 
 
 # --- Zoom -------------------------------------------------------------------------------------------
@@ -173,6 +173,10 @@ class SpoolError(ZoomrelayError):
     """The spool cannot hold what it was given right now."""
 
     retryable = True
+
+
+class ReplayRefused(ZoomrelayError):
+    """Nothing can be replayed now; its words say why."""
 
 
 class SpoolFormatError(ZoomrelayError):

@@ -39,6 +39,8 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     """Wall clock at receipt, milliseconds since the epoch."""
     content: bytes
     """The event's own JSON, byte for byte as Zoom sent it."""
+    replayed: bool = False
+    """Sent once more because somebody asked for it. Says nothing of the event itself."""
 
     @property
     def id(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -18,8 +18,10 @@ from zoomrelay.admin.server import AdminServer
 from zoomrelay.app import Relay
 from zoomrelay.config.models import Config
 from zoomrelay.errors import ControlRefused
+from zoomrelay.event import Event
 from zoomrelay.intake import ledger
 from zoomrelay.spool.base import DeadLetter
+from zoomrelay.spool.replay import Choice, Replay
 from zoomrelay.telemetry.logs import protect_config, set_level
 
 log = structlog.get_logger()
@@ -93,6 +95,17 @@ class Front:
 
     async def redrive(self, numbers: Sequence[int]) -> int:
         return await self._relay.spool.redrive(numbers)
+
+    async def begin_replay(self, sink: str, choice: Choice, events_per_second: float | None) -> Replay:
+        if self._relay.stopping or not self._relay.started.is_set():
+            raise ControlRefused("the relay is starting or stopping", status=503)
+        return await self._relay.begin_replay(sink, choice, events_per_second)
+
+    def end_replay(self, replay: Replay) -> None:
+        self._relay.end_replay(replay)
+
+    def retained(self, choice: Choice) -> AsyncIterator[Sequence[Event]]:
+        return self._relay.spool.retained(choice)
 
     async def discard(self, numbers: Sequence[int]) -> int:
         return await self._relay.spool.discard(numbers)

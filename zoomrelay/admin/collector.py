@@ -114,8 +114,14 @@ def _of_sinks(sinks: list[SinkStatus]) -> Iterator[Metric]:
         for outcome in SINK_OUTCOMES:
             events.add_metric((sink.name, outcome), getattr(sink.counts, outcome))
         redelivered.add_metric((sink.name,), sink.counts.redelivered)
+    replayed = CounterMetricFamily(
+        "zoomrelay_sink_replayed", "Events that were replayed and taken.", labels=("sink",)
+    )
+    for sink in sinks:
+        replayed.add_metric((sink.name,), sink.counts.replayed)
     yield events
     yield redelivered
+    yield replayed
     yield _per_sink("sink_pending_events", "Events that wait for a sink.", sinks, _counts("pending"))
     yield _per_sink(
         "sink_parked_events", "Pending events that are set aside until later.", sinks, _counts("parked")
@@ -149,6 +155,8 @@ def _of_spool(spool: SpoolStatus) -> Iterator[Metric]:
     full = spool.seconds_until_full
     yield _gauge("spool_events", "Events held.", spool.events)
     yield _gauge("spool_bytes", "Bytes of the events held.", spool.bytes)
+    yield _gauge("spool_retained_events", "Of these, kept for replay only.", spool.retained_events)
+    yield _gauge("spool_retained_bytes", "Their bytes.", spool.retained_bytes)
     yield _gauge("spool_max_bytes", "The setting spool.max_bytes.", spool.max_bytes)
     yield _gauge("spool_wal_bytes", "Size of the write-ahead log.", spool.wal_bytes)
     yield _gauge("spool_writable", "0 while the spool cannot be written.", float(spool.writable))

@@ -7,6 +7,8 @@
     GET  /dlq/N           DeadLetter; its `content` is base64
     POST /dlq/redrive     {"numbers": [N, …]} -> {"count": how many there were}
     POST /dlq/discard     the same
+    POST /replay          Order -> Progress, again and again until the end, one per line (see `replay`)
+    POST /replay/read     Order -> the events themselves, one per line
     POST /reload          -> {"needs_restart": [setting, …]}
 
 Every other answer is {"error": words}; an invalid configuration (422) has {"problems": [{"where", "what",
@@ -18,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,10 +28,13 @@ import msgspec
 import structlog
 from aiohttp import web
 
+from zoomrelay.admin import replay
 from zoomrelay.admin.health import Status, document
 from zoomrelay.admin.socket_path import control_socket_path
-from zoomrelay.errors import ConfigError, ControlRefused, SpoolError, StateDirectoryError
+from zoomrelay.errors import ConfigError, ControlRefused, ReplayRefused, SpoolError, StateDirectoryError
+from zoomrelay.event import Event
 from zoomrelay.spool.base import DeadLetter
+from zoomrelay.spool.replay import Choice, Replay
 from zoomrelay.telemetry.redaction import redact
 
 log = structlog.get_logger()
@@ -63,6 +68,14 @@ class ControlTarget(Protocol):
     async def redrive(self, numbers: Sequence[int]) -> int: ...
 
     async def discard(self, numbers: Sequence[int]) -> int: ...
+
+    async def begin_replay(self, sink: str, choice: Choice, events_per_second: float | None) -> Replay:
+        """As `Spool.begin_replay`; or raises `ControlRefused` at the wrong moment."""
+        ...
+
+    def end_replay(self, replay: Replay) -> None: ...
+
+    def retained(self, choice: Choice) -> AsyncIterator[Sequence[Event]]: ...
 
 
 class Numbers(msgspec.Struct, forbid_unknown_fields=True):
@@ -131,6 +144,8 @@ class ControlServer:
             web.get("/dlq/{number}", self._dead_letter),
             web.post("/dlq/redrive", self._redrive),
             web.post("/dlq/discard", self._discard),
+            web.post("/replay", self._replay),
+            web.post("/replay/read", self._read),
             web.post("/reload", self._reload),
         ]
 
@@ -159,6 +174,18 @@ class ControlServer:
 
     async def _discard(self, request: web.Request) -> web.Response:
         return _json({"count": await self._target.discard(await _numbers(request))})
+
+    async def _replay(self, request: web.Request) -> web.StreamResponse:
+        order = await replay.order_of(request)
+        begun = await self._target.begin_replay(order.sink, order.choice, order.events_per_second)
+        try:
+            return await replay.report(request, begun)
+        finally:
+            self._target.end_replay(begun)
+
+    async def _read(self, request: web.Request) -> web.StreamResponse:
+        order = await replay.order_of(request)
+        return await replay.stream(request, self._target.retained(order.choice))
 
     async def _reload(self, _request: web.Request) -> web.Response:
         return _json({"needs_restart": list(await self._target.reload())})
@@ -196,6 +223,8 @@ async def _explained(request: web.Request, handler: _Handler) -> web.StreamRespo
         return _json({"error": f"the configuration is invalid: {error}", "problems": problems}, 422)
     except ControlRefused as error:
         return _json({"error": str(error)}, error.status)
+    except ReplayRefused as error:
+        return _json({"error": str(error)}, 409)
     except SpoolError as error:
         return _json({"error": str(error)}, 503)
 

@@ -86,6 +86,9 @@ class SpoolStatus(msgspec.Struct, frozen=True):
     trouble: str
     seconds_until_full: float | None = None
     """At the growth of the last minutes; None while it does not grow."""
+    retained_events: int = 0
+    """How many of the events are kept for replay only."""
+    retained_bytes: int = 0
 
 
 class Status(msgspec.Struct, frozen=True):

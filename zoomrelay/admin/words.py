@@ -88,6 +88,7 @@ def sink_figures(sink: SinkStatus) -> dict[str, int]:
         "parked": counts.parked,
         "dead letters kept": counts.dead_letters,
         "redelivered": counts.redelivered,
+        "replayed": counts.replayed,
         "filtered": counts.filtered,
         "shed": counts.shed,
         "expired": counts.expired,
@@ -98,6 +99,8 @@ def sink_figures(sink: SinkStatus) -> dict[str, int]:
 
 def spool_state(spool: SpoolStatus) -> str:
     used = f"{_count(spool.events, 'event')}, {size(spool.bytes)} of {size(spool.max_bytes)} used"
+    if spool.retained_events:
+        used += f" ({size(spool.retained_bytes)} for replay)"
     full = spool.seconds_until_full
     if full == 0:
         used += ", full"

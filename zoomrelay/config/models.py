@@ -132,6 +132,8 @@ class SourceConfig(Settings):
 class SpoolConfig(Settings):
     type: Literal["sqlite", "memory"] = "sqlite"
     max_bytes: SizeBytes = 1024**3
+    retain_seconds: Annotated[Seconds, Field(ge=0)] = 0.0
+    """For how long delivered events are kept for replay, as far as `max_bytes` allows."""
 
 
 class SinkBase(Settings):

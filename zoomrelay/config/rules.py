@@ -60,6 +60,14 @@ def broken_rules(built: Built) -> Iterator[Problem]:
     yield from _one_sink_per_output(built)
     yield from _messages_fit_the_spool(built)
     yield from _authorities_are_there(built)
+    yield from _memory_retains_nothing(built)
+
+
+def _memory_retains_nothing(built: Built) -> Iterator[Problem]:
+    for table in built.tables.values():
+        if isinstance(table, SpoolConfig) and table.type == "memory" and table.retain_seconds:
+            what = 'needs type = "sqlite": a spool in memory keeps nothing that was delivered'
+            yield Problem("spool.retain_seconds", what)
 
 
 def _subscriptions_once(built: Built) -> Iterator[Problem]:

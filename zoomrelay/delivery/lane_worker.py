@@ -21,6 +21,10 @@ READ_AHEAD = 2048
 READ_PORTION = 1024
 PARK_AFTER_SECONDS = 5.0
 """A head that has been tried for so long leaves the read-ahead, with what stands behind it."""
+REPLAY_PART = 4
+"""At most one call in so many is for replayed events."""
+REPLAY_GIVE_UP_SECONDS = 60.0
+"""A replayed event that is not taken for so long, while the sink is healthy, counts as failed."""
 
 
 class LaneWorker(Worker):
@@ -43,7 +47,7 @@ class LaneWorker(Worker):
     ) -> None:
         super().__init__(sink, route, spool, random, metrics, patience=max(8, 2 * sink.concurrency))
         self._give_up_after_seconds = give_up_after_seconds
-        self._lanes = Lanes(ordering)
+        self._lanes = Lanes(ordering, replays_at_once=max(1, sink.concurrency // REPLAY_PART))
         self._settling = Settling(self._settle)
         self._idle: deque[asyncio.Future[Lane | None]] = deque()
         self._busy = 0
@@ -65,6 +69,9 @@ class LaneWorker(Worker):
         super().stop()
         self._room.set()
         self._dispatch()
+
+    def drop_replays(self) -> None:
+        self._lanes.drop_replays()
 
     # --- reading ahead ------------------------------------------------------------------------------
 
@@ -136,7 +143,7 @@ class LaneWorker(Worker):
     def _set_timer(self, now: float) -> None:
         """Come back when the next lane, or the sink, may be tried."""
         due = self._lanes.next_due()
-        if now < self.health.paused_until and len(self._lanes):
+        if now < self.health.paused_until and not self._lanes.is_empty:
             due = self.health.paused_until
         if self._timer is not None and self._timer_due == due:
             return
@@ -172,7 +179,8 @@ class LaneWorker(Worker):
 
     def _judge(self, lane: Lane, error: SinkError) -> None:
         now = self._now()
-        decision = decide(lane, error, self.health, self._give_up_after_seconds, now)
+        most = REPLAY_GIVE_UP_SECONDS if lane.replayed else self._give_up_after_seconds
+        decision = decide(lane, error, self.health, min(most, self._give_up_after_seconds), now)
         if isinstance(decision, Dead):
             death = Death(lane.head, decision.reason, lane.attempts, error.status, error.excerpt)
             self._lanes.done(lane)
@@ -184,7 +192,12 @@ class LaneWorker(Worker):
 
     def _should_park(self, lane: Lane, error: SinkError, now: float, wait_seconds: float) -> bool:
         """Refusals are decided soon, and need to know what was taken meanwhile."""
-        if lane.name == STRICT or not isinstance(error, SinkUnavailable) or not self._others_may_go(now):
+        if (
+            lane.replayed
+            or lane.name == STRICT
+            or not isinstance(error, SinkUnavailable)
+            or not self._others_may_go(now)
+        ):
             return False
         since = now if lane.tried_at is None else lane.tried_at
         return lane.was_parked or now + wait_seconds - since > PARK_AFTER_SECONDS

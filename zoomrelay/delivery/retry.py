@@ -42,7 +42,7 @@ def decide(
 ) -> Retry | Dead:
     """What becomes of the head of a lane after its latest failure; both have been told of it."""
     if isinstance(error, SinkRejected):
-        if error.final or speaks_of_event(lane.attempts, lane.successes_at_failure, health):
+        if error.final or lane.replayed or speaks_of_event(lane.attempts, lane.successes_at_failure, health):
             return Dead(error.reason)
     elif lane.waited_seconds_at(health.healthy_seconds(now)) >= give_up_after_seconds:
         return Dead(f"gave up: {error.reason}")

@@ -60,7 +60,11 @@ class StreamWorker(Worker):
             if not self._stopping.is_set():
                 await self._deliver(items[middle:])
             return True
-        if error.final or speaks_of_event(attempt, self._successes_before, self.health):
+        if (
+            error.final
+            or items[0].event.replayed
+            or speaks_of_event(attempt, self._successes_before, self.health)
+        ):
             attempts = items[0].attempts + attempt
             self._dead.append(Death(items[0], error.reason, attempts, error.status, error.excerpt))
             return True

@@ -68,6 +68,9 @@ class Worker(ABC):
         if self._reading is not None:
             self._reading.reschedule(asyncio.get_running_loop().time())
 
+    def drop_replays(self) -> None:
+        """A replay was cancelled: send nothing more of it, but for what is under way."""
+
     async def reopen(self) -> None:
         """See `Sink.reopen`; never raises, for the next `send` tries again by itself."""
         try:
@@ -119,7 +122,7 @@ class Worker(ABC):
 
     def _settle(self, settlement: Settlement) -> None:
         self._spool.settle(self.name, settlement)
-        self._obituaries.add(settlement.dead)
+        self._obituaries.add([death for death in settlement.dead if not death.item.event.replayed])
 
     # --- calling the sink ---------------------------------------------------------------------------
 
@@ -144,17 +147,20 @@ class Worker(ABC):
         try:
             await self._sink.send(batch, attempt)
         except SinkError as error:
-            self._note_failure(error, started, first=first)
+            self._note_failure(error, started, first=first, replayed=batch[0].replayed)
             raise
         now = self._now()
         self._seconds.observe(now - started)
         self._sent.inc()
         self._note_recovery(self.health.succeeded(now))
 
-    def _note_failure(self, error: SinkError, started: float, *, first: bool, whole: bool = False) -> None:
+    def _note_failure(
+        self, error: SinkError, started: float, *, first: bool, whole: bool = False, replayed: bool = False
+    ) -> None:
+        """What a receiver refuses of a replay says nothing of what it does with live events."""
         rejected = isinstance(error, SinkRejected)
         (self._rejected if rejected else self._failed).inc()
-        if isinstance(error, SinkRejected) and error.final:
+        if isinstance(error, SinkRejected) and (error.final or replayed):
             self._note_recovery(self.health.answered(self._now()))
         elif self.health.failed(error, self._now(), started=started, first=first, whole=whole):
             self._healthy.set(0)

@@ -23,6 +23,7 @@ from zoomrelay.retry_after import wait_asked_for
 from zoomrelay.sinks import answer, encode
 
 WEBHOOK_ID, WEBHOOK_ATTEMPT, CONTENT_TYPE = istr("webhook-id"), istr("webhook-attempt"), istr("content-type")
+WEBHOOK_REPLAY = istr("webhook-replay")
 
 BODY_BYTES = 64 * 1024
 """Of an answer's body, as much is read so that its connection can be used again. Longer ones cost it."""
@@ -40,8 +41,8 @@ class HttpSink:
     """Acknowledges an event when the receiver has answered 2xx.
 
     Connections are kept alive, at most `concurrency` of them. Redirects are not followed, cookies not
-    kept. Every request carries `webhook-id` (the same for every attempt) and `webhook-attempt`. Proxies
-    are those of the environment at `open`. No reason or excerpt repeats the URL's query.
+    kept. Every request carries `webhook-id` (the same for every attempt) and `webhook-attempt`, and
+    `webhook-replay: true` where somebody asked for the event once more. Proxies are those of the environment at `open`. No reason or excerpt repeats the URL's query.
     """
 
     max_batch = 1
@@ -67,6 +68,8 @@ class HttpSink:
         (event,) = batch
         body, content_type = encode.body(event, self._config.format)
         headers = {WEBHOOK_ID: event.id, WEBHOOK_ATTEMPT: str(attempt), CONTENT_TYPE: content_type}
+        if event.replayed:
+            headers[WEBHOOK_REPLAY] = "true"
         try:
             async with asyncio.timeout(self._config.timeout_seconds):
                 response = await self._post(body, headers)

@@ -9,14 +9,17 @@ All methods are called on the event loop's thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from zoomrelay.event import Event
+
+if TYPE_CHECKING:
+    from zoomrelay.spool.replay import Choice, Replay
 
 Token = int
 """Names one event for one sink. Opaque: compare it, hand it back, nothing else."""
@@ -151,6 +154,8 @@ class SinkCounts:
     pending: int = 0
     redelivered: int = 0
     """Dead letters that were redriven and then delivered; counted apart."""
+    replayed: int = 0
+    """Events that were replayed and taken; counted apart."""
     oldest_pending_ms: int | None = None
     """About the `received_ms` of the oldest pending event that the sink's reader was given, or that is
     parked; None where there is none."""
@@ -186,6 +191,9 @@ class SpoolStats:
     bytes: int = 0
     max_bytes: int = 0
     wal_bytes: int = 0
+    retained_events: int = 0
+    """How many of the events no sink waits for: kept for replay, they make way where space is short."""
+    retained_bytes: int = 0
     writable: bool = True
     trouble: str = ""
     """In words, why it is not writable."""
@@ -230,8 +238,9 @@ class Spool(Protocol):
 
     async def read(self, sink: str, max_events: int, max_bytes: int) -> Sequence[Item]:
         """What is due for this sink and was not handed out since it was opened: first parked lanes
-        whose time has come, redriven dead letters, then new events in order of arrival. Waits until
-        there is something. Cancelling loses nothing."""
+        whose time has come, redriven dead letters, then new events in order of arrival, and only where
+        there is none of these, what is replayed. Waits until there is something. Cancelling loses
+        nothing."""
         ...
 
     def settle(self, sink: str, settlement: Settlement) -> None:
@@ -271,6 +280,25 @@ class Spool(Protocol):
 
     async def discard(self, numbers: Sequence[int]) -> int:
         """Delete these dead letters; how many there were."""
+        ...
+
+    async def begin_replay(self, sink: str, choice: Choice, events_per_second: float | None = None) -> Replay:
+        """Hand events that are held, and that have ended for this sink, to its reader once more, in order,
+        with tokens of their own; those that it is still to get come anyway. What is held now is meant, and
+        what has to make way meanwhile is left out. How they end is counted by the replay, and durably in
+        `SinkCounts.replayed`; nothing else changes by it. It ends with the process.
+
+        Raises `ReplayRefused` where delivered events are not kept, for a sink that is unknown, or while
+        another replay to it is under way."""
+        ...
+
+    def end_replay(self, replay: Replay) -> None:
+        """To be called for each: nothing more is handed out. Tokens that were are ignored from now on."""
+        ...
+
+    def retained(self, choice: Choice) -> AsyncIterator[Sequence[Event]]:
+        """Events that are held, delivered or not, in order of arrival, in portions of bounded size (empty
+        ones too). Raises `ReplayRefused` where delivered events are not kept."""
         ...
 
     async def close(self) -> None:

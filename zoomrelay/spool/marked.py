@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from operator import attrgetter
@@ -12,6 +12,7 @@ from operator import attrgetter
 import msgspec
 
 from zoomrelay.clock import Clock
+from zoomrelay.errors import ReplayRefused
 from zoomrelay.event import Event
 from zoomrelay.spool.base import (
     Item,
@@ -26,6 +27,7 @@ from zoomrelay.spool.base import (
 from zoomrelay.spool.eviction import Eviction, OnShed
 from zoomrelay.spool.marks import Changes, SinkMarks
 from zoomrelay.spool.recent import Recent
+from zoomrelay.spool.replay import Choice, Replay
 
 _LANE_PORTION = 32
 """Parked events of one lane that are handed out at once."""
@@ -62,6 +64,7 @@ class MarkedSpool(ABC):
         for name, marks in self._marks.items():
             if name not in names and marks.orphaned_seconds is None:
                 marks.orphaned_seconds = 0.0
+                marks.end_replay("the sink left the configuration")
                 marks.release(self._clock.elapsed())
         self._starts.clear()
         self._starts.update({sink.name: sink for sink in sinks})
@@ -114,6 +117,8 @@ class MarkedSpool(ABC):
             return await self._next_redriven(marks, numbers)
         if marks.handed < self._last:
             return await self._next_new(marks, max_events, max_bytes)
+        if marks.replay is not None:
+            return await self._next_replayed(marks, marks.replay, max_events)
         return []
 
     async def _next_parked(self, marks: SinkMarks, name: str, limit: int) -> list[Item]:
@@ -170,8 +175,47 @@ class MarkedSpool(ABC):
     def settle(self, sink: str, settlement: Settlement) -> None:
         marks = self._marks[sink]
         self._store(marks, marks.settle(settlement, self._clock.elapsed()))
-        if marks.lanes.by_name or settlement.parked:
+        if marks.lanes.by_name or settlement.parked or marks.replay is not None:
             self._wake[sink].set()
+
+    # --- replays ------------------------------------------------------------------------------------
+
+    async def begin_replay(self, sink: str, choice: Choice, events_per_second: float | None = None) -> Replay:
+        after, end = await self._span(choice)
+        marks = self._live_sink(sink)
+        if marks is None:
+            raise ReplayRefused(f"there is no sink {sink}")
+        if marks.replay is not None:
+            raise ReplayRefused(f"a replay to {sink} is under way; only one at a time")
+        marks.replay = Replay(sink, choice, after, end, events_per_second)
+        self._wake[sink].set()
+        return marks.replay
+
+    def end_replay(self, replay: Replay) -> None:
+        replay.close()
+        marks = self._marks.get(replay.sink)
+        if marks is not None and marks.replay is replay:
+            marks.replay = None
+
+    async def retained(self, choice: Choice) -> AsyncIterator[list[Event]]:
+        at, end = await self._span(choice)
+        while at < end:
+            items, at, _ = await self._read_held(at, end)
+            yield [item.event for item in items if choice.takes(item.event)]
+
+    async def _next_replayed(self, marks: SinkMarks, replay: Replay, max_events: int) -> list[Item]:
+        now, due = self._clock.elapsed(), replay.due()
+        if due is None or due > now:
+            return []
+        if not replay.needs_more:
+            return replay.lend(now, max_events)
+        items, position, damaged = await self._read_held(replay.position, replay.end)
+        replay.add([item for item in items if marks.has_ended(item.token)], position, damaged)
+        return []  # there may be new events by now, and they go first
+
+    def _end_replays(self, error: str) -> None:
+        for marks in self._marks.values():
+            marks.end_replay(error)
 
     def _wake_readers(self) -> None:
         for wake in self._wake.values():
@@ -239,6 +283,16 @@ class MarkedSpool(ABC):
 
     _EVENT_BYTES: int
     """What an event costs beside its content, for the reckoning of space."""
+
+    @abstractmethod
+    async def _span(self, choice: Choice) -> tuple[Token, Token]:
+        """Numbers (after, up to) among which everything stands that is held and meant; some more besides.
+        Raises `ReplayRefused` where delivered events are not kept."""
+
+    @abstractmethod
+    async def _read_held(self, after: Token, end: Token) -> tuple[list[Item], Token, int]:
+        """The next portion of what is held in the stream behind `after`, whoever has it: the events up to
+        the second number, which is at most `end`, and how many could not be read."""
 
     @abstractmethod
     def _oldest(self) -> Token:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from zoomrelay.spool.base import Death, Item, Outcome, Parked, Settlement, SinkCounts, Token
 from zoomrelay.spool.lanes import Lanes, Redriven
 from zoomrelay.spool.ranges import Ranges
+from zoomrelay.spool.replay import Replay
 
 ORPHAN_SECONDS = 24 * 3600.0
 """For how much running time a sink that left the configuration keeps its backlog."""
@@ -50,6 +51,7 @@ class SinkMarks:
         self.above = Ranges()
         self.lanes = Lanes()
         self.redriven = Redriven()
+        self.replay: Replay | None = None
         self.counts = SinkCounts()
         self.orphaned_seconds: float | None = None
         """For how much running time the configuration has not named it; None while it does."""
@@ -109,9 +111,10 @@ class SinkMarks:
         return changes
 
     def next_due(self) -> float | None:
-        """When the next parked lane or redriven dead letter is due."""
+        """When the next parked lane, redriven dead letter or replayed event is due."""
         lane, redriven = self.lanes.next_due(), self.redriven.next_due()
-        return min([at for at in (lane and lane[0], redriven) if at is not None], default=None)
+        replayed = self.replay.due() if self.replay is not None else None
+        return min([at for at in (lane and lane[0], redriven, replayed) if at is not None], default=None)
 
     def release(self, now: float) -> None:
         """The reader is gone: what it had is handed out again."""
@@ -119,6 +122,8 @@ class SinkMarks:
         self.frontier = self.known_to()
         self.lanes.take_back_all()
         self.redriven.take_back_all(now)
+        if self.replay is not None:
+            self.replay.take_back_all()
         self._batches.clear()
 
     # --- settling -----------------------------------------------------------------------------------
@@ -126,6 +131,8 @@ class SinkMarks:
     def settle(self, settlement: Settlement, now: float) -> Changes:
         """Apply a settlement; what was not handed out is ignored. `now` is `Clock.elapsed`."""
         changes = Changes()
+        if self.replay is not None:  # its tokens mean nothing to the rest of this
+            self.counts.replayed += self.replay.settle(settlement)
         if not self._settle_run(settlement):
             self.counts.delivered += self._end(settlement.delivered, changes)
             self.counts.filtered += self._end(settlement.filtered, changes)
@@ -247,6 +254,12 @@ class SinkMarks:
 
     def add_count(self, outcome: Outcome, count: int) -> None:
         setattr(self.counts, outcome.value, getattr(self.counts, outcome.value) + count)
+
+    def end_replay(self, error: str = "") -> None:
+        """Hand out nothing more of it."""
+        if self.replay is not None:
+            self.replay.close(error)
+        self.replay = None
 
     def give_up(self, last: Token) -> None:
         """Everything pending up to `last`, parked lanes included, counts as abandoned."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from zoomrelay.clock import Clock
+from zoomrelay.errors import ReplayRefused
 from zoomrelay.event import Event
 from zoomrelay.spool.base import (
     DeadLetter,
@@ -21,6 +22,7 @@ from zoomrelay.spool.marked import MarkedSpool, tally, total_bytes
 from zoomrelay.spool.marks import Changes, SinkMarks
 from zoomrelay.spool.memory_dead import DeadLetters
 from zoomrelay.spool.recent import cut
+from zoomrelay.spool.replay import Choice
 
 
 class MemorySpool(MarkedSpool):
@@ -84,6 +86,13 @@ class MemorySpool(MarkedSpool):
             sources=self._source_counts(),
             paths=self._path_counts(),
         )
+
+    async def _span(self, choice: Choice) -> tuple[Token, Token]:
+        del choice
+        raise ReplayRefused("the spool is in memory: it keeps nothing that was delivered")
+
+    async def _read_held(self, after: Token, end: Token) -> tuple[list[Item], Token, int]:
+        raise NotImplementedError("never asked, for there is no span")
 
     # --- dead letters -------------------------------------------------------------------------------
 

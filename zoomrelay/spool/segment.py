@@ -45,6 +45,8 @@ class Segment(msgspec.Struct, frozen=True):
     events: int
     size: int
     crc: int
+    received_ms: int
+    """Of the newest event in it. Not in the checksum: it decides only how long delivered events stay."""
     index: bytes
     content: bytes
 
@@ -124,7 +126,9 @@ def encode(
         offset += len(content)
     index = _encode_index(entries)
     crc = _row_checksum(first, last, len(items), index)
-    return Segment(first, last, len(items), offset, crc, index, b"".join([i.event.content for i in items]))
+    newest_ms = max([item.event.received_ms for item in items], default=0)
+    content = b"".join([item.event.content for item in items])
+    return Segment(first, last, len(items), offset, crc, newest_ms, index, content)
 
 
 def storable(event: Event) -> Event:

@@ -17,7 +17,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 import structlog
 
 from zoomrelay.clock import Clock
-from zoomrelay.errors import SpoolError
+from zoomrelay.errors import ReplayRefused, SpoolError
 from zoomrelay.event import Event
 from zoomrelay.spool.base import (
     DeadLetter,
@@ -33,7 +33,8 @@ from zoomrelay.spool.eviction import OnShed
 from zoomrelay.spool.marked import tally, total_bytes
 from zoomrelay.spool.marks import SinkMarks
 from zoomrelay.spool.recent import cut
-from zoomrelay.spool.segment import Stretch, storable
+from zoomrelay.spool.replay import Choice
+from zoomrelay.spool.segment import MAX_BYTES, MAX_EVENTS, Stretch, storable
 from zoomrelay.spool.sqlite_database import SpoolDamaged
 from zoomrelay.spool.sqlite_questions import (
     Loaded,
@@ -44,6 +45,7 @@ from zoomrelay.spool.sqlite_questions import (
     load,
     missing,
     parked_items,
+    span,
     stretches,
 )
 from zoomrelay.spool.sqlite_room import SqliteRoom
@@ -79,10 +81,12 @@ class SqliteSpool(SqliteRoom):
         on_shed: OnShed = lambda _sink, _count: None,
         on_set_aside: OnSetAside = lambda _count: None,
         reclaim: Callable[[], None] = lambda: None,
+        retain_seconds: float = 0.0,
     ) -> None:
         super().__init__(
             path / FILE_NAME,
             max_bytes=max_bytes,
+            retain_seconds=retain_seconds,
             clock=clock,
             on_shed=on_shed,
             on_set_aside=on_set_aside,
@@ -148,6 +152,8 @@ class SqliteSpool(SqliteRoom):
             return
         self._closed = True
         self._stop_timer()
+        self._stop_looking()
+        self._end_replays("the relay stopped")
         while self._tasks:
             await asyncio.wait(set(self._tasks))
         self._age_orphans()
@@ -225,6 +231,21 @@ class SqliteSpool(SqliteRoom):
         if not items:
             marks.handed = max(marks.handed, token)
         return items
+
+    async def _span(self, choice: Choice) -> tuple[Token, Token]:
+        if not self._retention.seconds:
+            raise ReplayRefused("delivered events are not kept: set spool.retain_seconds")
+        return await self._ask(span, choice.since_ms, choice.until_ms, self._last)
+
+    async def _read_held(self, after: Token, end: Token) -> tuple[list[Item], Token, int]:
+        found = await self._ask(stretches, after, end, MAX_EVENTS, MAX_BYTES, self._paths)
+        if not found:
+            return [], end, 0
+        damaged = sum(len(stretch.damaged) + (stretch.unreadable is not None) for stretch in found)
+        if damaged:
+            log.error("spool.damaged_retained_events", count=damaged)
+        items = [item for stretch in found for item in stretch.items if after < item.token <= end]
+        return items, max(after + 1, found[-1].last), damaged
 
     def _end_lost(self, marks: SinkMarks, start: Token, end: Token) -> None:
         """Numbers that are in no segment and have not ended went with a damaged file."""
@@ -314,6 +335,8 @@ class SqliteSpool(SqliteRoom):
             bytes=self._held_bytes(),
             max_bytes=self._max_bytes,
             wal_bytes=self._database.wal_bytes(),
+            retained_events=self._retention.events,
+            retained_bytes=self._retention.bytes,
             writable=not self._trouble,
             trouble=self._trouble,
             sinks=counts,

@@ -6,7 +6,7 @@
 Tables
 
     segments      the stream: runs of events in the order in which they were held (see `segment.py`); a
-                  run goes as a whole once no sink waits for any of it
+                  run goes as a whole once no sink waits for any of it, and it was retained long enough
     paths         numbers for (source, subscription), and the durable counters of each
     sinks         one row per sink: its marks and counters, as JSON
     parked        copies of the events that wait in a lane of their own, so that segments can go
@@ -14,7 +14,8 @@ Tables
     dead          dead letters, self-contained; `sink` is empty for an unreadable frame of a source, `digest`
                   where it does not hold an event as Zoom sent it
     identities    of events whose copies are merged: runs of digests, of the last two generations
-    meta          `last`: the newest number given to an event. Numbers are never used twice.
+    meta          `last`: the newest number given to an event. Numbers are never used twice. `done`: about the
+                  newest number that every sink is done with, where delivered events are retained
 
 The view `events` shows the stream one event per row, for people with a sqlite3 shell.
 """
@@ -47,8 +48,8 @@ CREATE TABLE paths (
     UNIQUE (source, subscription));
 CREATE TABLE segments (
     first INTEGER PRIMARY KEY, last INTEGER NOT NULL, events INTEGER NOT NULL, size INTEGER NOT NULL,
-    crc INTEGER NOT NULL, "index" BLOB NOT NULL, content BLOB NOT NULL);
-CREATE INDEX segments_sizes ON segments (first, last, size, events);
+    crc INTEGER NOT NULL, received_ms INTEGER NOT NULL, "index" BLOB NOT NULL, content BLOB NOT NULL);
+CREATE INDEX segments_sizes ON segments (first, last, size, events, received_ms);
 CREATE TABLE sinks (name TEXT PRIMARY KEY, state TEXT NOT NULL, crc INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE parked (
     sink TEXT NOT NULL, lane TEXT NOT NULL, seq INTEGER NOT NULL, path INTEGER NOT NULL,
@@ -84,6 +85,10 @@ CREATE VIEW events AS
 
 class Damaged(Exception):
     """The file is not usable as it is, but may be in parts."""
+
+
+class DiskFull(SpoolError):
+    """There is no room for new events; letting others go would help."""
 
 
 @contextlib.contextmanager
@@ -144,7 +149,7 @@ def verify(path: Path) -> None:
 
 
 def refuse_full_disk(connection: sqlite3.Connection, path: Path, size_bytes: int) -> None:
-    """Raise `SpoolError` where so many bytes more would leave less than the reserve, on the disk and in the
+    """Raise `DiskFull` where so many bytes more would leave less than the reserve, on the disk and in the
     file together: a file never becomes smaller, but it is filled again.
 
     Events that have ended are let go of through the log too, and the log can be emptied only where the file
@@ -156,7 +161,7 @@ def refuse_full_disk(connection: sqlite3.Connection, path: Path, size_bytes: int
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     left -= max(0, pages * PAGE_BYTES - path.stat().st_size)  # still in the log, about to go into the file
     if left + free_pages * PAGE_BYTES - size_bytes < reserve:
-        raise SpoolError(
+        raise DiskFull(
             f"cannot use the spool {path}: the disk is full; {left >> 10} KiB are left,"
             f" of which {reserve >> 10} KiB are not for new events"
         )

@@ -32,6 +32,8 @@ class Loaded:
     last: Token = 0
     oldest: Token = 0
     """The number before the oldest event in a segment."""
+    done: Token = 0
+    """Up to about here every sink was done, where that was noted; what is retained is not due again."""
     events: int = 0
     content_bytes: int = 0
     path_ids: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -92,7 +94,7 @@ _TYPES = {
     "meta": _types("value", "key"),
     "paths": _types("appended merged quarantined unheld last_received_ms", "source subscription"),
     # Of index and content, `segment.decode` reads what it can.
-    "segments": _types("last events size"),
+    "segments": _types("last events size received_ms"),
     "sinks": _types("crc", "name state"),
     "parked": _types("seq path received_ms crc", "sink lane name key", "digest content"),
     "lanes": _types("attempts", "sink lane", reals="due waited_seconds"),
@@ -132,7 +134,7 @@ def _load_sinks(connection: sqlite3.Connection, loaded: Loaded) -> None:
     _find_ends(connection, loaded)
     parked = {name for (name,) in connection.execute("SELECT DISTINCT sink FROM parked")}
     for name in sorted(parked.union(row[0] for row in rows) - sound.keys()):
-        loaded.marks[name] = _marks_anew(connection, name, loaded.oldest)
+        loaded.marks[name] = _marks_anew(connection, name, max(loaded.oldest, loaded.done))
 
 
 def _marks_anew(connection: sqlite3.Connection, name: str, oldest: Token) -> SinkMarks:
@@ -149,10 +151,12 @@ def _marks_anew(connection: sqlite3.Connection, name: str, oldest: Token) -> Sin
 def _find_ends(connection: sqlite3.Connection, loaded: Loaded) -> None:
     first, newest = connection.execute("SELECT min(first), max(last) FROM segments").fetchone()
     row = connection.execute("SELECT value FROM meta WHERE key = 'last'").fetchone()
+    done = connection.execute("SELECT value FROM meta WHERE key = 'done'").fetchone()
     # Any of these may have been lost with a damaged file; a number must not be used twice.
     known = [marks.known_to() for marks in loaded.marks.values()]
     loaded.last = max([row[0] if row else 0, newest or 0, *known])
     loaded.oldest = loaded.last if first is None else first - 1
+    loaded.done = min(done[0] if done else 0, loaded.last)
 
 
 def _load_lanes(
@@ -209,8 +213,32 @@ def indexes(connection: sqlite3.Connection, token: Token, last: Token, limit: in
     return list(islice(_segments(connection, token, last, _INDEX), limit))
 
 
-_WHOLE = 'first, last, events, size, crc, "index", content'
-_INDEX = "first, last, events, size, crc, \"index\", x''"
+_WHOLE = 'first, last, events, size, crc, received_ms, "index", content'
+_INDEX = "first, last, events, size, crc, received_ms, \"index\", x''"
+
+
+def span(connection: sqlite3.Connection, since_ms: int, until_ms: int, last: int) -> tuple[int, int]:
+    """The numbers (after, up to) among which everything stands that was received in that time, some more
+    besides; commits of different sources may overlap by a moment. Looks at an index only, of which it reads
+    what is older than `since_ms`."""
+    (first,) = connection.execute(
+        "SELECT first FROM segments INDEXED BY segments_sizes WHERE received_ms >= ? ORDER BY first LIMIT 1",
+        (since_ms,),
+    ).fetchone() or (last + 1,)
+    (end,) = connection.execute(
+        "SELECT first FROM segments INDEXED BY segments_sizes WHERE received_ms < ?"
+        " ORDER BY first DESC LIMIT 1",
+        (until_ms,),
+    ).fetchone() or (first,)
+    (end,) = connection.execute(
+        "SELECT max(last) FROM (SELECT last FROM segments WHERE first >= ? ORDER BY first LIMIT ?)",
+        (end, 1 + _OVERLAP_SEGMENTS),
+    ).fetchone()
+    return first - 1, min(max(end or 0, first - 1), last)
+
+
+_OVERLAP_SEGMENTS = 8
+"""Runs behind the last one that ended in time in which an event of that time may still stand."""
 
 
 def _segments(connection: sqlite3.Connection, token: Token, last: Token, columns: str) -> Iterator[Segment]:

@@ -11,7 +11,7 @@ from zoomrelay.spool.marks import SinkMarks
 from zoomrelay.spool.segment import Segment, decode, encode, names
 from zoomrelay.spool.sqlite_questions import indexes, whole_segment
 from zoomrelay.spool.sqlite_rows import REWRITE_SEGMENT
-from zoomrelay.spool.sqlite_store import SqliteStore
+from zoomrelay.spool.sqlite_store import FREE_AT_ONCE, SqliteStore
 
 _SEGMENTS_AT_ONCE = 32
 
@@ -23,13 +23,20 @@ class SqliteRoom(SqliteStore):
         """Free space for this many bytes; more than `max_bytes` is held only where a single batch is that
         large."""
         while self._held_bytes() + size_bytes > self._max_bytes:
-            if not (await self._drop_done() or await self._thin_some() or await self._shed_some(size_bytes)):
+            if not (
+                await self._drop_done(size_bytes)
+                or await self._thin_some()
+                or await self._shed_some(size_bytes)
+            ):
                 return
 
-    async def _drop_done(self) -> bool:
-        """Let go of what every sink is done with; whether there was any."""
+    async def _drop_done(self, size_bytes: int) -> bool:
+        """Let go of what every sink is done with, and of what is retained as much as is needed and a little
+        more; whether there was any."""
         if self._eviction.done_to(self._last) <= self._dropped_to:
             return False
+        excess = self._held_bytes() + size_bytes - self._max_bytes
+        self._retention.free(max(excess, self._max_bytes // FREE_AT_ONCE))
         done = await self._commit()
         return done.dropped_events > 0
 

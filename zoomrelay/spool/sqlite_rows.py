@@ -37,6 +37,7 @@ UPSERT_LANE = (
 )
 UPSERT_SINK = "INSERT INTO sinks VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET state = ?2, crc = ?3"
 UPSERT_LAST = "INSERT INTO meta VALUES ('last', ?1) ON CONFLICT DO UPDATE SET value = ?1"
+UPSERT_DONE = "INSERT INTO meta VALUES ('done', ?1) ON CONFLICT DO UPDATE SET value = ?1"
 INSERT_PATH = "INSERT OR IGNORE INTO paths (id, source, subscription) VALUES (?, ?, ?)"
 COUNT_PATH = (
     "UPDATE paths SET appended = appended + ?, quarantined = quarantined + ?,"
@@ -52,7 +53,7 @@ REWRITE_SEGMENT = (
 
 Row = tuple[Any, ...]
 DAMAGED = "damaged in the spool file: wrong checksum"
-_DURABLE_COUNTS = ("delivered", "dead", "filtered", "shed", "expired", "abandoned", "redelivered")
+_DURABLE_COUNTS = ("delivered", "dead", "filtered", "shed", "expired", "abandoned", "redelivered", "replayed")
 assert set(_DURABLE_COUNTS) < {field.name for field in fields(SinkCounts)}
 
 

@@ -19,8 +19,10 @@ from zoomrelay.spool.base import Item, Quarantined, Remembered, Token
 from zoomrelay.spool.eviction import OnShed, dead_limit_bytes
 from zoomrelay.spool.marked import Arrived, MarkedSpool, total_bytes
 from zoomrelay.spool.marks import Changes, SinkMarks
+from zoomrelay.spool.retention import Retention
 from zoomrelay.spool.segment import UNKNOWN_PATH
 from zoomrelay.spool.sqlite_database import Database, SpoolDamaged
+from zoomrelay.spool.sqlite_file import DiskFull
 from zoomrelay.spool.sqlite_outbox import Outbox, Statement
 from zoomrelay.spool.sqlite_questions import missing, stream_size
 from zoomrelay.spool.sqlite_rows import (
@@ -38,6 +40,7 @@ from zoomrelay.spool.sqlite_rows import (
     INSERT_PATH,
     RESTORE_PATH,
     UPDATE_DEAD,
+    UPSERT_DONE,
     UPSERT_LANE,
     UPSERT_LAST,
     UPSERT_SINK,
@@ -60,6 +63,9 @@ _ORPHANS_EVERY_SECONDS = 60.0
 _REPAIRS_EVERY_SECONDS = 60.0
 """A disk that damages every new file must not be filled with files set aside."""
 
+FREE_AT_ONCE = 64
+"""Where retained events make way, so that not every commit has to: this part of `max_bytes`."""
+
 OnSetAside = Callable[[int | None], None]
 """A damaged file was replaced: how many pending events could not be recovered, for the sink that lost most
 by it; None if nobody knows."""
@@ -77,6 +83,7 @@ class SqliteStore(MarkedSpool):
         path: Path,
         *,
         max_bytes: int,
+        retain_seconds: float,
         clock: Clock,
         on_shed: OnShed,
         on_set_aside: OnSetAside,
@@ -87,6 +94,8 @@ class SqliteStore(MarkedSpool):
         self._database = Database(path, reclaim)
         self._max_bytes = max_bytes
         self._dead_limit_bytes = dead_limit_bytes(max_bytes)
+        self._retention = Retention(retain_seconds, self._EVENT_BYTES)
+        self._look_timer: asyncio.TimerHandle | None = None
         self._turn = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._outbox = Outbox()
@@ -206,12 +215,16 @@ class SqliteStore(MarkedSpool):
             statements += self._totals()
         statements += self._counted(items, quarantined, arrived)
         done_to = self._eviction.done_to(self._last)
+        drop_to = done_to if done_to > self._dropped_to else 0
+        if self._retention.seconds and drop_to > self._retention.noted_done:
+            statements.append((UPSERT_DONE, (drop_to,)))
         return Job(
             items=items,
             size_bytes=total_bytes(arrived),
             path_ids=self._path_ids,
             statements=statements,
-            drop_to=done_to if done_to > self._dropped_to else 0,
+            drop_to=drop_to,
+            retain=self._retention.order(self._clock.wall()),
             dead_limit_bytes=self._dead_limit_bytes if taken.dead_changed or quarantined else 0,
         )
 
@@ -247,7 +260,24 @@ class SqliteStore(MarkedSpool):
     async def _run(self, job: Job) -> Done:
         if not job.items:
             return await self._database.write(run_job, job)
-        return await self._database.hold(job.size_bytes, run_job, job)
+        while True:
+            try:
+                return await self._database.hold(job.size_bytes, run_job, job)
+            except DiskFull:
+                if not await self._let_retained_go(job):
+                    raise
+
+    async def _let_retained_go(self, job: Job) -> bool:
+        """Make room in the file by what is kept for replay; whether there was any."""
+        if not self._retention.events or job.retain is None:
+            return False
+        self._retention.free(max(job.size_bytes, self._max_bytes // FREE_AT_ONCE))
+        retain = self._retention.order(self._clock.wall())
+        freeing = Job(drop_to=self._eviction.done_to(self._last), retain=retain)
+        done = await self._database.write(run_job, freeing)
+        self._written(freeing, done)
+        job.retain = self._retention.order(self._clock.wall())
+        return done.dropped_events > 0
 
     def _failed(self, error: BaseException) -> None:
         if not isinstance(error, SpoolError):
@@ -266,10 +296,31 @@ class SqliteStore(MarkedSpool):
         self._content_bytes -= done.dropped_bytes
         if done.dead_letters is not None:
             self._dead_letters = done.dead_letters
-        if not done.more_to_drop:
-            self._dropped_to = max(self._dropped_to, job.drop_to)
+        dropped_to = done.dropped_to if done.more_to_drop or done.kept else job.drop_to
+        self._dropped_to = max(self._dropped_to, dropped_to)
+        self._retention.written(done)
+        self._retention.noted_done = max(self._retention.noted_done, job.drop_to)
+        self._look_later()
         if done.more_to_drop or self._outbox:
             self._flush_soon()
+
+    # --- what is kept for replay --------------------------------------------------------------------
+
+    def _look_later(self) -> None:
+        """Come back when some of what is retained may be too old, even if nothing else is written."""
+        if self._retention.events and self._look_timer is None and not self._closed:
+            seconds = self._retention.look_every_seconds
+            self._look_timer = asyncio.get_running_loop().call_later(seconds, self._look_now)
+
+    def _look_now(self) -> None:
+        self._look_timer = None
+        self._outbox.sinks.update(self._marks)  # so that there is something to commit
+        self._flush_now()
+
+    def _stop_looking(self) -> None:
+        if self._look_timer is not None:
+            self._look_timer.cancel()
+            self._look_timer = None
 
     def _held(self, items: Sequence[Item], quarantined: Sequence[Quarantined], arrived: Arrived) -> None:
         """A batch is durable: count it and show it to the readers."""
@@ -350,6 +401,7 @@ class SqliteStore(MarkedSpool):
         self._repaired_at = now
         self._repairs += 1
         await self._database.repair()
+        self._retention.forget()
         self._events, self._content_bytes = await self._database.ask(stream_size)
         self._on_set_aside(await self._database.ask(missing, self._eviction.done_to(self._last), self._last))
         self._outbox.totals_lost = self._outbox.dead_changed = True
