@@ -34,10 +34,9 @@ from zoomrelay.intake.troubles import Troubles
 from zoomrelay.session.runner import SessionRunner
 from zoomrelay.session.twins import Twins
 from zoomrelay.sinks import registry
-from zoomrelay.spool.base import SinkStart, SourceCounts, Spool, SpoolStats
+from zoomrelay.spool.base import Choice, Replay, SinkStart, SourceCounts, Spool, SpoolStats
 from zoomrelay.spool.eviction import OnShed
 from zoomrelay.spool.memory import MemorySpool
-from zoomrelay.spool.replay import Choice, Replay
 from zoomrelay.spool.sqlite import SqliteSpool
 from zoomrelay.spool.sqlite_store import OnSetAside
 from zoomrelay.spool.statedir import StateDirectory
@@ -312,7 +311,7 @@ class Relay:
 
     def end_replay(self, replay: Replay) -> None:
         """It is over, or nobody wants it any more."""
-        done = replay.ended.is_set()
+        done = replay.ended
         self.spool.end_replay(replay)
         if not done and replay.sink in self._workers:
             self._workers[replay.sink].drop_replays()

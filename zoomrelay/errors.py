@@ -55,7 +55,8 @@ class ControlRefused(ZoomrelayError):
     def __init__(self, message: str, *, status: int) -> None:
         super().__init__(message)
         self.status = status
-        """HTTP status: 400 a wrong request, 404 no such thing, 409 not beside what is under way, 422 an invalid configuration, 503 not now."""
+        """HTTP status: 400 a wrong request, 404 no such thing, 409 not
+        beside what is under way, 422 an invalid configuration, 503 not now."""
 
 
 # --- Zoom -------------------------------------------------------------------------------------------

@@ -14,14 +14,15 @@ from zoomrelay.admin.collector import StatusCollector
 from zoomrelay.admin.control import ControlServer
 from zoomrelay.admin.health import Status
 from zoomrelay.admin.notify import Notifier
+from zoomrelay.admin.replay import Order
 from zoomrelay.admin.server import AdminServer
 from zoomrelay.app import Relay
 from zoomrelay.config.models import Config
+from zoomrelay.delivery.router import Route
 from zoomrelay.errors import ControlRefused
 from zoomrelay.event import Event
 from zoomrelay.intake import ledger
-from zoomrelay.spool.base import DeadLetter
-from zoomrelay.spool.replay import Choice, Replay
+from zoomrelay.spool.base import Choice, DeadLetter, Replay, everything
 from zoomrelay.telemetry.logs import protect_config, set_level
 
 log = structlog.get_logger()
@@ -96,16 +97,21 @@ class Front:
     async def redrive(self, numbers: Sequence[int]) -> int:
         return await self._relay.spool.redrive(numbers)
 
-    async def begin_replay(self, sink: str, choice: Choice, events_per_second: float | None) -> Replay:
+    async def begin_replay(self, order: Order) -> Replay:
         if self._relay.stopping or not self._relay.started.is_set():
             raise ControlRefused("the relay is starting or stopping", status=503)
-        return await self._relay.begin_replay(sink, choice, events_per_second)
+        return await self._relay.begin_replay(order.sink, _choice(order), order.events_per_second)
 
     def end_replay(self, replay: Replay) -> None:
         self._relay.end_replay(replay)
 
-    def retained(self, choice: Choice) -> AsyncIterator[Sequence[Event]]:
-        return self._relay.spool.retained(choice)
+    def retained(self, order: Order) -> AsyncIterator[Sequence[Event]]:
+        return self._relay.spool.retained(_choice(order))
 
     async def discard(self, numbers: Sequence[int]) -> int:
         return await self._relay.spool.discard(numbers)
+
+
+def _choice(order: Order) -> Choice:
+    wants = Route(order.events, gap_events=True).wants if order.events else everything
+    return Choice(order.since_ms, order.until_ms, wants)

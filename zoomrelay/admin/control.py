@@ -33,8 +33,7 @@ from zoomrelay.admin.health import Status, document
 from zoomrelay.admin.socket_path import control_socket_path
 from zoomrelay.errors import ConfigError, ControlRefused, ReplayRefused, SpoolError, StateDirectoryError
 from zoomrelay.event import Event
-from zoomrelay.spool.base import DeadLetter
-from zoomrelay.spool.replay import Choice, Replay
+from zoomrelay.spool.base import DeadLetter, Replay
 from zoomrelay.telemetry.redaction import redact
 
 log = structlog.get_logger()
@@ -69,13 +68,13 @@ class ControlTarget(Protocol):
 
     async def discard(self, numbers: Sequence[int]) -> int: ...
 
-    async def begin_replay(self, sink: str, choice: Choice, events_per_second: float | None) -> Replay:
+    async def begin_replay(self, order: replay.Order) -> Replay:
         """As `Spool.begin_replay`; or raises `ControlRefused` at the wrong moment."""
         ...
 
     def end_replay(self, replay: Replay) -> None: ...
 
-    def retained(self, choice: Choice) -> AsyncIterator[Sequence[Event]]: ...
+    def retained(self, order: replay.Order) -> AsyncIterator[Sequence[Event]]: ...
 
 
 class Numbers(msgspec.Struct, forbid_unknown_fields=True):
@@ -177,7 +176,7 @@ class ControlServer:
 
     async def _replay(self, request: web.Request) -> web.StreamResponse:
         order = await replay.order_of(request)
-        begun = await self._target.begin_replay(order.sink, order.choice, order.events_per_second)
+        begun = await self._target.begin_replay(order)
         try:
             return await replay.report(request, begun)
         finally:
@@ -185,7 +184,7 @@ class ControlServer:
 
     async def _read(self, request: web.Request) -> web.StreamResponse:
         order = await replay.order_of(request)
-        return await replay.stream(request, self._target.retained(order.choice))
+        return await replay.stream(request, self._target.retained(order))
 
     async def _reload(self, _request: web.Request) -> web.Response:
         return _json({"needs_restart": list(await self._target.reload())})

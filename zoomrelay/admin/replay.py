@@ -12,14 +12,12 @@ from contextlib import suppress
 import msgspec
 from aiohttp import web
 
-from zoomrelay.delivery.router import Route
 from zoomrelay.errors import SpoolError
 from zoomrelay.event import Event
 from zoomrelay.sinks import encode
-from zoomrelay.spool.base import everything
-from zoomrelay.spool.replay import FOREVER_MS, Choice, Replay
+from zoomrelay.spool.base import FOREVER_MS, Replay
 
-REPORT_SECONDS = 0.25
+REPORT_SECONDS = 0.1
 _NDJSON = "application/x-ndjson"
 
 
@@ -32,11 +30,6 @@ class Order(msgspec.Struct, forbid_unknown_fields=True):
     events: list[str] = []
     """Globs, as in the configuration of a sink."""
     events_per_second: float | None = None
-
-    @property
-    def choice(self) -> Choice:
-        wants = Route(self.events, gap_events=True).wants if self.events else everything
-        return Choice(self.since_ms, self.until_ms, wants)
 
 
 async def order_of(request: web.Request) -> Order:
@@ -54,9 +47,7 @@ async def report(request: web.Request, replay: Replay) -> web.StreamResponse:
             if progress.ended:
                 await response.write_eof()
                 break
-            with suppress(TimeoutError):
-                async with asyncio.timeout(REPORT_SECONDS):
-                    await replay.ended.wait()
+            await asyncio.sleep(REPORT_SECONDS)
     return response
 
 

@@ -71,8 +71,8 @@ class Lane:
 
 
 class Lanes:
-    """All lanes of a sink. `len` is the number of events in them, but for replayed ones: these come last, a few
-    at a time, so that live events find room at once."""
+    """All lanes of a sink. `len` is the number of events in them, but for replayed ones: these come last, a
+    few at a time, so that live events find room at once."""
 
     def __init__(self, ordering: Ordering, *, replays_at_once: int = 1) -> None:
         self._ordering = ordering

@@ -68,7 +68,7 @@ class Worker(ABC):
         if self._reading is not None:
             self._reading.reschedule(asyncio.get_running_loop().time())
 
-    def drop_replays(self) -> None:
+    def drop_replays(self) -> None:  # noqa: B027 - only those that read ahead have something to do
         """A replay was cancelled: send nothing more of it, but for what is under way."""
 
     async def reopen(self) -> None:

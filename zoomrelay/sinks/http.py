@@ -42,7 +42,8 @@ class HttpSink:
 
     Connections are kept alive, at most `concurrency` of them. Redirects are not followed, cookies not
     kept. Every request carries `webhook-id` (the same for every attempt) and `webhook-attempt`, and
-    `webhook-replay: true` where somebody asked for the event once more. Proxies are those of the environment at `open`. No reason or excerpt repeats the URL's query.
+    `webhook-replay: true` where somebody asked for the event once more. Proxies are those of the
+    environment at `open`. No reason or excerpt repeats the URL's query.
     """
 
     max_batch = 1

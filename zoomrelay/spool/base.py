@@ -12,14 +12,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import msgspec
 
 from zoomrelay.event import Event
-
-if TYPE_CHECKING:
-    from zoomrelay.spool.replay import Choice, Replay
 
 Token = int
 """Names one event for one sink. Opaque: compare it, hand it back, nothing else."""
@@ -201,6 +198,50 @@ class SpoolStats:
     sources: dict[str, SourceCounts] = field(default_factory=dict)
     paths: dict[tuple[str, str], SourceCounts] = field(default_factory=dict)
     """The same by (source, subscription)."""
+
+
+FOREVER_MS = 2**53
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which events: received from `since_ms` on and before `until_ms`, and wanted."""
+
+    since_ms: int = 0
+    until_ms: int = FOREVER_MS
+    wants: Callable[[str, str], bool] = everything
+    """(event name, source)"""
+
+    def takes(self, event: Event) -> bool:
+        return self.since_ms <= event.received_ms < self.until_ms and self.wants(event.name, event.source)
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far a replay is."""
+
+    sent: int = 0
+    failed: int = 0
+    """Refused by the sink for good, or given up; they are counted here and nowhere else."""
+    damaged: int = 0
+    """Unreadable in the spool, and so not sent."""
+    part: float = 0.0
+    """About how much of the time was gone through, from 0 to 1."""
+    reached_ms: int = 0
+    """Everything that was received before this has been dealt with: a replay that was cut off can go on
+    from here. 0 if that is nothing yet."""
+    ended: bool = False
+    error: str = ""
+    """Why it ended too soon."""
+
+
+class Replay(Protocol):
+    """A replay that was begun (see `Spool.begin_replay`)."""
+
+    sink: str
+    ended: bool
+    """Everything was dealt with, or it was cut off."""
+
+    def progress(self) -> Progress: ...
 
 
 class Spool(Protocol):

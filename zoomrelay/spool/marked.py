@@ -15,9 +15,11 @@ from zoomrelay.clock import Clock
 from zoomrelay.errors import ReplayRefused
 from zoomrelay.event import Event
 from zoomrelay.spool.base import (
+    Choice,
     Item,
     Outcome,
     Remembered,
+    Replay,
     Settlement,
     SinkCounts,
     SinkStart,
@@ -27,7 +29,7 @@ from zoomrelay.spool.base import (
 from zoomrelay.spool.eviction import Eviction, OnShed
 from zoomrelay.spool.marks import Changes, SinkMarks
 from zoomrelay.spool.recent import Recent
-from zoomrelay.spool.replay import Choice, Replay
+from zoomrelay.spool.replay import ReplayQueue
 
 _LANE_PORTION = 32
 """Parked events of one lane that are handed out at once."""
@@ -187,15 +189,14 @@ class MarkedSpool(ABC):
             raise ReplayRefused(f"there is no sink {sink}")
         if marks.replay is not None:
             raise ReplayRefused(f"a replay to {sink} is under way; only one at a time")
-        marks.replay = Replay(sink, choice, after, end, events_per_second)
+        marks.replay = ReplayQueue(sink, choice, after, end, events_per_second)
         self._wake[sink].set()
         return marks.replay
 
     def end_replay(self, replay: Replay) -> None:
-        replay.close()
         marks = self._marks.get(replay.sink)
         if marks is not None and marks.replay is replay:
-            marks.replay = None
+            marks.end_replay()
 
     async def retained(self, choice: Choice) -> AsyncIterator[list[Event]]:
         at, end = await self._span(choice)
@@ -203,7 +204,7 @@ class MarkedSpool(ABC):
             items, at, _ = await self._read_held(at, end)
             yield [item.event for item in items if choice.takes(item.event)]
 
-    async def _next_replayed(self, marks: SinkMarks, replay: Replay, max_events: int) -> list[Item]:
+    async def _next_replayed(self, marks: SinkMarks, replay: ReplayQueue, max_events: int) -> list[Item]:
         now, due = self._clock.elapsed(), replay.due()
         if due is None or due > now:
             return []

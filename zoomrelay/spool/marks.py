@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from zoomrelay.spool.base import Death, Item, Outcome, Parked, Settlement, SinkCounts, Token
 from zoomrelay.spool.lanes import Lanes, Redriven
 from zoomrelay.spool.ranges import Ranges
-from zoomrelay.spool.replay import Replay
+from zoomrelay.spool.replay import ReplayQueue
 
 ORPHAN_SECONDS = 24 * 3600.0
 """For how much running time a sink that left the configuration keeps its backlog."""
@@ -51,7 +51,7 @@ class SinkMarks:
         self.above = Ranges()
         self.lanes = Lanes()
         self.redriven = Redriven()
-        self.replay: Replay | None = None
+        self.replay: ReplayQueue | None = None
         self.counts = SinkCounts()
         self.orphaned_seconds: float | None = None
         """For how much running time the configuration has not named it; None while it does."""

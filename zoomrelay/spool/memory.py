@@ -8,6 +8,7 @@ from zoomrelay.clock import Clock
 from zoomrelay.errors import ReplayRefused
 from zoomrelay.event import Event
 from zoomrelay.spool.base import (
+    Choice,
     DeadLetter,
     Item,
     Outcome,
@@ -22,7 +23,6 @@ from zoomrelay.spool.marked import MarkedSpool, tally, total_bytes
 from zoomrelay.spool.marks import Changes, SinkMarks
 from zoomrelay.spool.memory_dead import DeadLetters
 from zoomrelay.spool.recent import cut
-from zoomrelay.spool.replay import Choice
 
 
 class MemorySpool(MarkedSpool):

@@ -1,5 +1,4 @@
-"""One replay: events that are held are handed to one sink once more. Pure but for its end, which can be
-waited for.
+"""One replay: events that are held are handed to one sink once more. Pure.
 
 A replay lives in memory and ends with the process. It gives out few events at a time, and only what is
 settled makes room for more; so it needs little memory, and cancelling it leaves little under way.
@@ -7,56 +6,21 @@ settled makes room for more; so it needs little memory, and cancelling it leaves
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import msgspec
 
-from zoomrelay.event import Event
-from zoomrelay.spool.base import Item, Settlement, Token, everything
+from zoomrelay.spool.base import Choice, Item, Progress, Settlement, Token
 
 REPLAYED: Token = 1 << 60
 """Added to the token of an event while it is replayed."""
 WINDOW_EVENTS = 64
 """With the reader at once."""
 _BURST_SECONDS = 0.1
-FOREVER_MS = 2**53
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """Which events: received from `since_ms` on and before `until_ms`, and wanted."""
-
-    since_ms: int = 0
-    until_ms: int = FOREVER_MS
-    wants: Callable[[str, str], bool] = everything
-    """(event name, source)"""
-
-    def takes(self, event: Event) -> bool:
-        return self.since_ms <= event.received_ms < self.until_ms and self.wants(event.name, event.source)
-
-
-class Progress(msgspec.Struct, frozen=True):
-    """How far a replay is."""
-
-    sent: int = 0
-    failed: int = 0
-    """Refused by the sink for good, or given up; they are counted here and nowhere else."""
-    damaged: int = 0
-    """Unreadable in the spool, and so not sent."""
-    part: float = 0.0
-    """About how much of the time was gone through, from 0 to 1."""
-    reached_ms: int = 0
-    """Everything that was received before this has been dealt with: a replay that was cut off can go on
-    from here. 0 if that is nothing yet."""
-    ended: bool = False
-    error: str = ""
-    """Why it ended too soon."""
-
-
-class Replay:
+class ReplayQueue:
     """One replay to one sink of what stands behind `after`, up to `end`."""
 
     def __init__(
@@ -67,7 +31,7 @@ class Replay:
         self.position = after
         """Up to here the stream was read."""
         self.end = end
-        self.ended = asyncio.Event()
+        self.ended = False
         """Everything has ended, or `close` was called."""
         self._after = after
         self._rate = events_per_second
@@ -86,7 +50,7 @@ class Replay:
     def due(self) -> float | None:
         """When there is something to read or to hand out, in terms of `Clock.elapsed`; None while there is
         not."""
-        if self.ended.is_set() or len(self._lent) >= WINDOW_EVENTS:
+        if self.ended or len(self._lent) >= WINDOW_EVENTS:
             return None
         return self._next_at if self._waiting or self.needs_more else None
 
@@ -131,9 +95,9 @@ class Replay:
 
     def close(self, error: str = "") -> None:
         """Hand out nothing more."""
-        if not self.ended.is_set():
+        if not self.ended:
             self._error = error
-            self.ended.set()
+            self.ended = True
 
     def progress(self) -> Progress:
         unsettled = [*self._lent.values(), *list(self._waiting)[:1]]
@@ -145,7 +109,7 @@ class Replay:
             damaged=self._damaged,
             part=(token - self._after) / (self.end - self._after) if self.end > self._after else 1.0,
             reached_ms=self._newest_ms if first is None else first.event.received_ms,
-            ended=self.ended.is_set(),
+            ended=self.ended,
             error=self._error,
         )
 
@@ -155,4 +119,4 @@ class Replay:
 
     def _look(self) -> None:
         if self.position >= self.end and not self._waiting and not self._lent:
-            self.ended.set()
+            self.ended = True

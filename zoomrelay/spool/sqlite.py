@@ -20,6 +20,7 @@ from zoomrelay.clock import Clock
 from zoomrelay.errors import ReplayRefused, SpoolError
 from zoomrelay.event import Event
 from zoomrelay.spool.base import (
+    Choice,
     DeadLetter,
     Item,
     Outcome,
@@ -33,7 +34,6 @@ from zoomrelay.spool.eviction import OnShed
 from zoomrelay.spool.marked import tally, total_bytes
 from zoomrelay.spool.marks import SinkMarks
 from zoomrelay.spool.recent import cut
-from zoomrelay.spool.replay import Choice
 from zoomrelay.spool.segment import MAX_BYTES, MAX_EVENTS, Stretch, storable
 from zoomrelay.spool.sqlite_database import SpoolDamaged
 from zoomrelay.spool.sqlite_questions import (
