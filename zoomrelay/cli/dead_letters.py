@@ -109,14 +109,15 @@ class _Stopped:
 
     def _ask(self, question: Callable[[Spool], Awaitable[_T]]) -> _T:
         async def answer() -> _T:
-            async with _opened(self._config) as spool:
+            async with opened(self._config) as spool:
                 return await question(spool)
 
         return asyncio.run(answer())
 
 
 @asynccontextmanager
-async def _opened(config: Config) -> AsyncIterator[Spool]:
+async def opened(config: Config) -> AsyncIterator[Spool]:
+    """The spool of a relay that is stopped, whose lock is held meanwhile."""
     # Only here: a running relay is asked far faster without these.
     from zoomrelay.app import build_spool, sink_starts
     from zoomrelay.clock import SystemClock

@@ -14,14 +14,13 @@ import typer
 from zoomrelay.cli import exits
 from zoomrelay.cli.columns import aligned, printable
 from zoomrelay.cli.dead_letters import DeadLetters, dead_letters
-from zoomrelay.cli.options import ConfigOption, load_config, load_state_dir
+from zoomrelay.cli.options import ConfigOption, load_state_dir, load_whole
 from zoomrelay.cli.portions import in_portions
-from zoomrelay.cli.selection import Selection, newest, selection
-from zoomrelay.config.models import Config
+from zoomrelay.cli.selection import EventsOption, Selection, newest, selection
 from zoomrelay.errors import ControlRefused, RelayNotRunning, SpoolError
 from zoomrelay.intake.gaps import iso
 from zoomrelay.spool.base import DeadLetter
-from zoomrelay.telemetry.logs import protect_config, redact
+from zoomrelay.telemetry.logs import redact
 
 NOT_DONE = 1
 _ALL = 10**9
@@ -43,15 +42,6 @@ app = typer.Typer(
 
 SinkOption = Annotated[
     str | None, typer.Option("--sink", metavar="NAME", help="Only those of this sink.", show_default=False)
-]
-EventsOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--events",
-        metavar="GLOB",
-        help='Only these events: "meeting.*", or several by comma; the last match wins, "!" excludes.',
-        show_default=False,
-    ),
 ]
 SinceOption = Annotated[
     str,
@@ -175,13 +165,7 @@ def discard(
 
 
 def _letters(config: Any) -> DeadLetters:
-    return dead_letters(load_state_dir(config), lambda: _whole_config(config))
-
-
-def _whole_config(path: Any) -> Config:
-    loaded = load_config(path)
-    protect_config(loaded.config)
-    return loaded.config
+    return dead_letters(load_state_dir(config), lambda: load_whole(config))
 
 
 @contextmanager

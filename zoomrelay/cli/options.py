@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from zoomrelay.config.load import Loaded, load, state_dir
+from zoomrelay.config.models import Config
 
 ConfigOption = Annotated[
     Path | None,
@@ -21,6 +22,15 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def load_config(path: Path | None, flags: Mapping[str, object] | None = None) -> Loaded:
     """The configuration of this process; raises ConfigError. `flags` is by dotted path."""
     return load(path, environ=os.environ, flags=flags)
+
+
+def load_whole(path: Path | None) -> Config:
+    """The configuration with its secrets, which no log line will show from now on."""
+    from zoomrelay.telemetry.logs import protect_config
+
+    loaded = load_config(path)
+    protect_config(loaded.config)
+    return loaded.config
 
 
 def load_state_dir(path: Path | None) -> Path:

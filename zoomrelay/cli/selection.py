@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import typer
 
@@ -15,6 +15,15 @@ from zoomrelay.cli.moments import milliseconds
 from zoomrelay.delivery.router import Route
 from zoomrelay.spool.base import DeadLetter
 
+EventsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--events",
+        metavar="GLOB",
+        help='Only these events: "meeting.*", or several by comma; the last match wins, "!" excludes.',
+        show_default=False,
+    ),
+]
 _GLOB = re.compile(r"!?[A-Za-z0-9_.*?-]+")
 
 

@@ -43,6 +43,7 @@ class Spools:
         self.clock = LoopClock()
         self.shed: list[tuple[str, int]] = []
         self.set_aside: list[int | None] = []
+        self.retain_seconds = 0.0
         self._open: list[Spool] = []
 
     def make(self, max_bytes: int = ROOMY_BYTES) -> Spool:
@@ -57,6 +58,7 @@ class Spools:
             clock=self.clock,
             on_shed=on_shed,
             on_set_aside=self.set_aside.append,
+            retain_seconds=self.retain_seconds,
         )
 
     async def open(self, *sinks: str | SinkStart, max_bytes: int = ROOMY_BYTES) -> Spool:
