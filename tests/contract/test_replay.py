@@ -63,7 +63,8 @@ async def held(spool: Spool, choice: Choice | None = None) -> list[int]:
 async def replayed(spool: Spool, sink: str, count: int) -> list[Item]:
     items: list[Item] = []
     while len(items) < count:
-        got = await spool.read(sink, 1000, READ_BYTES)
+        async with asyncio.timeout(100):
+            got = await spool.read(sink, 1000, READ_BYTES)
         assert len(got) <= WINDOW_EVENTS and all(item.event.replayed for item in got)
         deliver(spool, sink, got)
         items += got
@@ -219,14 +220,14 @@ async def test_live_events_go_first(spools: Spools) -> None:
     await spool.begin_replay("a", Choice())
     got = 0
     for at in range(501, 521):
-        items = await spool.read("a", 1000, READ_BYTES)
+        items = await spool.read("a", 10, READ_BYTES)
         assert all(item.event.replayed for item in items)
         got += len(items)
         await spool.append([event(at)])
         live = await spool.read("a", 1000, READ_BYTES)
         assert numbers(live) == [at] and not live[0].event.replayed
         deliver(spool, "a", [*items, *live])
-    assert 300 < got <= 500
+    assert got == 200
 
 
 async def test_no_more_is_out_than_the_window(spools: Spools) -> None:
@@ -307,9 +308,8 @@ async def test_one_at_a_time_and_only_to_sinks_that_there_are(spools: Spools) ->
 async def test_a_replay_ends_with_its_sink_and_with_the_spool(spools: Spools) -> None:
     spool = await spools.open("a", "b")
     await delivered(spool, "a", 10)
-    first, second = await spool.begin_replay("a", Choice()), await spool.begin_replay("b", Choice())
-    assert not first.ended and second.ended  # everything is still to come for b
-    spool.release("a")
+    first = await spool.begin_replay("a", Choice())
+    assert not first.ended
     await spool.set_sinks([SinkStart("b")])
     assert first.ended and "configuration" in first.progress().error
     await spool.set_sinks([SinkStart("a"), SinkStart("b")])
@@ -324,10 +324,11 @@ async def test_what_makes_way_during_a_replay_is_left_out(spools: Spools) -> Non
     replay = await spool.begin_replay("a", Choice())
     got = await replayed(spool, "a", WINDOW_EVENTS)
     await delivered(spool, "a", 1000, start=501, size=500)
-    while not replay.ended:
-        items = await spool.read("a", 1000, READ_BYTES)
-        deliver(spool, "a", items)
-        got += items
+    async with asyncio.timeout(100):
+        while not replay.ended:
+            items = await spool.read("a", 1000, READ_BYTES)
+            deliver(spool, "a", items)
+            got += items
     assert numbers(got) == sorted(numbers(got)) and max(numbers(got)) <= 500
     assert spool.stats().sinks["a"].replayed == len(got)
 

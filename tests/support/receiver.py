@@ -28,6 +28,8 @@ class Receiver:
         """When; wall clock, seconds."""
         self.times: Counter[str] = Counter()
         """webhook-id -> how often it was taken."""
+        self.replayed: list[bytes] = []
+        """Taken too, with `webhook-replay: true`; these are not in `taken`."""
         self.requests = 0
         self.url = ""
         self._random = Random(f"receiver {seed}")
@@ -66,6 +68,9 @@ class Receiver:
             await asyncio.sleep(3600)
         if self._random.random() < self.refuse_part:
             return web.Response(status=self.status)
+        if request.headers.get("webhook-replay") == "true":
+            self.replayed.append(body)
+            return web.Response()
         self.taken.append(body)
         self.taken_at.append(time.time())
         self.times[request.headers["webhook-id"]] += 1

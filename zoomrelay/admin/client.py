@@ -6,7 +6,7 @@ import errno
 import http.client
 import os
 import socket
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -17,6 +17,7 @@ from zoomrelay.admin.socket_path import control_socket_path
 from zoomrelay.errors import ControlRefused, RelayNotRunning, StateDirectoryError
 
 _Answer = TypeVar("_Answer")
+_READ_BYTES = 256 * 1024
 _GONE = {errno.ENOENT, errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE}
 
 
@@ -50,9 +51,7 @@ class ControlClient:
             answer = connection.getresponse()
             if answer.status >= 300:
                 raise ControlRefused(_words(answer.read(), answer.status), status=answer.status)
-            while line := answer.readline():
-                if line != b"\n":
-                    yield line.removesuffix(b"\n")
+            yield from _lines(answer)
         except OSError as error:
             raise self._explained(error) from error
         except http.client.HTTPException as error:
@@ -118,3 +117,11 @@ def _words(content: bytes, status: int) -> str:
         return str(answer["error"])
     except (msgspec.MsgspecError, KeyError):
         return f"the relay answered {status}"
+
+
+def _lines(answer: http.client.HTTPResponse) -> Iterator[bytes]:
+    """Not `readline`: that takes an answer which broke off for one that ended."""
+    rest = b""
+    while portion := answer.read1(_READ_BYTES):
+        *lines, rest = (rest + portion).split(b"\n")
+        yield from filter(None, lines)
