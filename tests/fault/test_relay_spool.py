@@ -99,6 +99,20 @@ async def test_disk_full(tmp_path: Path) -> None:
             await stays_connected_and_loses_nothing(lab)
 
 
+async def test_retained_events_make_way_on_a_full_disk(tmp_path: Path) -> None:
+    """Nobody needs to free anything, and nothing waits."""
+    with small_disk(tmp_path / "state", 24 * MIB):
+        async with Lab(tmp_path, seed=12) as lab:
+            await lab.start(environ={"ZOOMRELAY_SPOOL__RETAIN_SECONDS": "3600"})
+            for _ in range(4):
+                await lab.zoom.flood(lab.zoom.prepare(5_000))
+                await lab.finish(ask=False)
+            retained = await metric(lab, "zoomrelay_spool_retained_events")
+            assert 100 < retained < 19_000
+            assert lab.relay.log("spool.write_failed") == []
+            await stays_connected_and_loses_nothing(lab)
+
+
 @pytest.mark.full
 async def test_a_disk_that_the_spool_has_filled(tmp_path: Path) -> None:
     """Nobody needs to free anything: once the sink takes events again, there is room for more."""

@@ -44,7 +44,7 @@ def decide(
     if isinstance(error, SinkRejected):
         if error.final or lane.replayed or speaks_of_event(lane.attempts, lane.successes_at_failure, health):
             return Dead(error.reason)
-    elif lane.waited_seconds_at(health.healthy_seconds(now)) >= give_up_after_seconds:
+    elif _waited_seconds(lane, health, now) >= give_up_after_seconds:
         return Dead(f"gave up: {error.reason}")
     return Retry(max(_delay_seconds(lane.attempts, health, now), asked_seconds(error)))
 
@@ -52,6 +52,14 @@ def decide(
 def speaks_of_event(attempts: int, successes_at_failure: int, health: Health) -> bool:
     """Whether refusals speak of the event: often enough, while others were taken."""
     return attempts >= TRIES_WHEN_REJECTED and health.successes > successes_at_failure
+
+
+def _waited_seconds(lane: Lane, health: Health, now: float) -> float:
+    """For how long the head has waited in vain. While nothing else is there to be tried, one event that
+    fails makes its sink look ill; a replay is not to last for ever for that."""
+    if lane.replayed and health.one_event and lane.tried_at is not None:
+        return now - lane.tried_at
+    return lane.waited_seconds_at(health.healthy_seconds(now))
 
 
 def _delay_seconds(attempts: int, health: Health, now: float) -> float:

@@ -157,7 +157,7 @@ ELSEWHERE = [
     (SOURCE + '[spool]\ntyp = "memory"\n', "spool.typ: is not a setting (did you mean type?)"),
     (
         SOURCE + "[spool]\nfrobnicate = 1\n",
-        "spool.frobnicate: is not a setting (known here: type, max_bytes)",
+        "spool.frobnicate: is not a setting (known here: type, max_bytes, retain_seconds)",
     ),
     (SOURCE + '[log]\nlevel = "INFO"\n', "log.level: must be 'debug', 'info', 'warning' or 'error'"),
     (SOURCE + '[admin]\nlisten = "9464"\n', LISTEN),

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.unit.sinks.receiver import OK, Receiver, Request, receiver, serving
@@ -83,6 +84,15 @@ async def test_a_request_is_the_event_and_says_which(there: Receiver) -> None:
         "content-type": "application/json",
         "content-length": str(len(EVENT.content)),
     }
+
+
+async def test_a_replayed_event_says_so(there: Receiver) -> None:
+    sink = build(there.url)
+    await sink.open()
+    await sink.send((msgspec.structs.replace(EVENT, replayed=True),), 1)
+    await sink.close()
+    (request,) = there.requests
+    assert (request.headers["webhook-replay"], request.headers["webhook-id"]) == ("true", EVENT.id)
 
 
 async def test_connections_are_kept_and_bounded(there: Receiver) -> None:

@@ -82,7 +82,15 @@ def test_words_of_labels_are_explained(word: str) -> None:
 
 
 def test_every_figure_of_a_status_is_exported() -> None:
-    outcomes = {"pending", "redelivered", "oldest_pending_ms", "parked", "dead_letters"}
+    outcomes = {
+        "pending",
+        "redelivered",
+        "replayed",
+        "oldest_pending_ms",
+        "parked",
+        "dead_letters",
+        "redriving",
+    }
     assert set(SinkCounts.__dataclass_fields__) == {*SINK_OUTCOMES, *outcomes}
 
 
