@@ -52,7 +52,7 @@ def test_it_prints_the_effective_configuration(config: Path, capsys: pytest.Capt
     printed, errors = capsys.readouterr()
     document = tomllib.loads(printed)
     assert document["drain_seconds"] == 7
-    assert document["spool"] == {"type": "sqlite", "max_bytes": "1GiB"}
+    assert document["spool"] == {"type": "sqlite", "max_bytes": "1GiB", "retain_seconds": 0}
     assert document["sources"]["main"]["client_secret"] == "***"
     assert document["sources"]["main"]["account_id"] == "acc…"
     assert document["sinks"]["crm"]["url"] == "https://crm.example/zoom?key=***"

@@ -459,3 +459,21 @@ async def test_a_file_that_cannot_be_reopened_is_no_crash() -> None:
         with capture_logs() as logs:
             await house.worker.reopen()
     assert [line["event"] for line in logs] == ["sink.reopen_failed"]
+
+
+async def test_a_redriven_event_that_never_succeeds_is_given_up() -> None:
+    """The same clock as for any other event, begun anew when it was redriven."""
+    sink = FakeSink(fails_for(1, refused(final=True)))
+    async with House(sink, give_up_after_seconds=600) as house:
+        await house.spool.append(events(1))
+        await house.until_ended()
+        sink.answer = fails_for(1, unavailable())
+        await house.spool.redrive([1])
+        began = now()
+        for at in range(2, 100):
+            await house.spool.append([event(at)])
+            await asyncio.sleep(10)
+        (letter,) = await house.spool.dead_letters()
+        assert (letter.redriving, letter.reason) == (False, "gave up: HTTP 503")
+        assert 600 <= sink.calls_of(1)[-1] - began < 700
+        assert house.counts.redriving == 0
