@@ -21,6 +21,7 @@ from zoomrelay.config.models import Config, HttpSinkConfig, SinkConfig, SourceCo
 from zoomrelay.config.subscriptions import subscription_id
 from zoomrelay.delivery.lane_worker import LaneWorker
 from zoomrelay.delivery.router import Route
+from zoomrelay.delivery.shielded import ShieldedSpool
 from zoomrelay.delivery.stream_worker import StreamWorker
 from zoomrelay.delivery.worker import Worker
 from zoomrelay.errors import SinkError
@@ -30,10 +31,11 @@ from zoomrelay.intake.gaps import Trouble
 from zoomrelay.intake.ledger import Ledger
 from zoomrelay.intake.source import SourceIntake
 from zoomrelay.intake.troubles import Troubles
+from zoomrelay.privacy.shield import Shield, Treatment
 from zoomrelay.session.runner import SessionRunner
 from zoomrelay.session.twins import Twins
 from zoomrelay.sinks import registry
-from zoomrelay.spool.base import SinkStart, SourceCounts, Spool, SpoolStats
+from zoomrelay.spool.base import Reading, SinkStart, SourceCounts, Spool, SpoolStats
 from zoomrelay.spool.eviction import OnShed
 from zoomrelay.spool.memory import MemorySpool
 from zoomrelay.spool.sqlite import SqliteSpool
@@ -278,15 +280,16 @@ class Relay:
             for name in old.sinks.keys() - new.sinks.keys():
                 await self._end_sink(name)
                 self.metrics.forget_sink(name)
-            changed = [n for n in old.sinks.keys() & new.sinks.keys() if old.sinks[n] != new.sinks[n]]
+            changed = [n for n in old.sinks.keys() & new.sinks.keys() if _has_changed(n, old, new)]
             for name in changed:
                 await self._end_sink(name)
             await self.spool.set_sinks(sink_starts(new))
+            self.config = self.config.model_copy(update={"privacy": new.privacy})
             for name in [n for n in new.sinks if n in changed or n not in old.sinks]:
                 self._start_sink(self._supervisor, new.sinks[name])
             for name in old.sinks.keys() & new.sinks.keys() - set(changed):
                 await self._reopen(name)
-            self.config = old.model_copy(
+            self.config = self.config.model_copy(
                 update={
                     "sinks": new.sinks,
                     "drain_seconds": new.drain_seconds,
@@ -321,18 +324,25 @@ class Relay:
 
     def _build_worker(self, config: SinkConfig) -> Worker:
         sink = registry.build(config, self.clock)
-        route = _route(config)
+        route, spool = _route(config), self._reading_for(config)
         if isinstance(config, HttpSinkConfig):
             return LaneWorker(
                 sink,
                 route,
-                self.spool,
+                spool,
                 self._random,
                 self.metrics,
                 ordering=config.ordering,
                 give_up_after_seconds=config.give_up_after_seconds,
             )
-        return StreamWorker(sink, route, self.spool, self._random, self.metrics)
+        return StreamWorker(sink, route, spool, self._random, self.metrics)
+
+    def _reading_for(self, config: SinkConfig) -> Reading:
+        if config.privacy == "off":
+            return self.spool
+        privacy = self.config.privacy
+        key = privacy.key.get_secret_value().encode() if privacy.key else b""
+        return ShieldedSpool(self.spool, Shield(Treatment(config.privacy), key, privacy.kinds()))
 
     def _note_shed(self, sink: str, count: int) -> None:
         log.error("spool.shed", sink=sink, events=count, hint="spool.max_bytes is reached and this sink lags")
@@ -460,6 +470,11 @@ def _paths(config: Config) -> list[tuple[str, str]]:
         for source in config.sources.values()
         for subscription in source.subscriptions
     ]
+
+
+def _has_changed(sink: str, old: Config, new: Config) -> bool:
+    private = new.sinks[sink].privacy != "off" and old.privacy != new.privacy
+    return private or old.sinks[sink] != new.sinks[sink]
 
 
 def _needs_restart(old: Config, new: Config) -> list[str]:

@@ -26,7 +26,10 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from zoomrelay.config.addresses import http_url, listen, proxy_url, ws_url
 from zoomrelay.config.sizes import size_bytes
 from zoomrelay.config.subscriptions import subscription
+from zoomrelay.privacy.fields import Kind
 
+KEEP = "keep"
+"""In `privacy.fields`: what the built-in map names is not hidden."""
 EventFormat = Literal["raw", "envelope"]
 Grant = Literal["auto", "account_credentials", "client_credentials"]
 
@@ -41,6 +44,15 @@ def _not_a_switch(value: object) -> object:
 def _event_glob(text: str) -> str:
     if not re.fullmatch(r"!?[A-Za-z0-9_.*?-]+", text):
         raise ValueError('must be event names like "meeting.started", "meeting.*" or "!meeting.ended"')
+    return text
+
+
+def _privacy_field(text: str) -> str:
+    name, sign, kind = text.partition("=")
+    if not name or not sign or kind not in (*Kind, KEEP):
+        raise ValueError(
+            f'must be like "badge_number=name" or "topic={KEEP}"; kinds: {", ".join(Kind)}, {KEEP}'
+        )
     return text
 
 
@@ -145,6 +157,8 @@ class SinkBase(Settings):
     gap_events: bool = False
     """Whether it gets `zoomrelay.gap_opened` and `zoomrelay.gap_closed`; `events` does not apply to these."""
     format: EventFormat = "raw"
+    privacy: Literal["off", "drop", "mask", "pseudonym"] = "off"
+    """What becomes of personal data before this sink gets an event; see `PrivacyConfig`."""
     start: Literal["now", "oldest"] = "now"
 
 
@@ -176,6 +190,20 @@ SinkConfig = Annotated[StdoutSinkConfig | FileSinkConfig | HttpSinkConfig, Field
 class AdminConfig(Settings):
     listen: Listen = "127.0.0.1:9464"
     """host:port; empty turns the TCP port off. `listen_address` takes it apart."""
+
+
+class PrivacyConfig(Settings):
+    """For sinks whose `privacy` is not off."""
+
+    key: OptionalSecret = None
+    """Of pseudonyms: with another key, the same person gets another one."""
+    fields: tuple[Annotated[str, AfterValidator(_privacy_field)], ...] = ()
+    """Beyond and before the built-in map: "badge_number=name", "topic=keep"."""
+
+    def kinds(self) -> dict[str, Kind | None]:
+        """`fields` taken apart: name -> kind, None for what is kept."""
+        pairs = [text.split("=") for text in self.fields]
+        return {name: None if kind == KEEP else Kind(kind) for name, kind in pairs}
 
 
 class LogConfig(Settings):
@@ -216,4 +244,5 @@ class Config(General, BaseSettings):
     spool: SpoolConfig = SpoolConfig()
     sinks: dict[str, SinkConfig]
     admin: AdminConfig = AdminConfig()
+    privacy: PrivacyConfig = PrivacyConfig()
     log: LogConfig = LogConfig()

@@ -233,6 +233,27 @@ def test_a_setting_elsewhere_is_refused(problems, text: str, expected: str) -> N
     assert problems(text) == [expected]
 
 
+PSEUDONYMS = f'{HTTP}privacy = "pseudonym"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (PSEUDONYMS, "privacy.key: is missing (sinks.crm.privacy needs it: set privacy.key_file"),
+        (f'{PSEUDONYMS}[privacy]\nkey = "short"', "privacy.key: must have at least 16 characters"),
+        (
+            '[privacy]\nfields = ["topic"]',
+            'must be like "badge_number=name" or "topic=keep"; kinds: name, ',
+        ),
+        ('[privacy]\nfields = ["topic=hidden"]', 'must be like "badge_number=name"'),
+        (f'{HTTP}privacy = "on"', "sinks.crm.privacy: must be 'off', 'drop', 'mask' or 'pseudonym'"),
+    ],
+)
+def test_privacy_is_refused(problems, text: str, expected: str) -> None:
+    (problem,) = problems(SOURCE + text)
+    assert expected in problem
+
+
 def test_two_file_sinks_may_not_share_a_file(problems, tmp_path: Path) -> None:
     text = SOURCE + FILE + FILE.replace("archive", "second").replace("events", "./x/../events")
     (problem,) = problems(text)
