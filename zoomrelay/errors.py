@@ -85,6 +85,16 @@ class TokenRefused(TokenError):
     """Zoom refused our credentials. Trying again soon will not help; somebody must act."""
 
 
+class ConsentError(ZoomrelayError):
+    """A person's consent was not given, or could not be had. Its words say what to do."""
+
+
+class StrangeRedirect(ConsentError):
+    """What came back is not the answer to what was asked. The answer may still come."""
+
+    retryable = True
+
+
 class DialError(ZoomrelayError):
     """A WebSocket could not be opened. Its words hold no URL, since that holds the token."""
 

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from zoomrelay.errors import ConfigError, SpoolError, SpoolFormatError, StateDirectoryError
+from zoomrelay.errors import (
+    ConfigError,
+    ConsentError,
+    SpoolError,
+    SpoolFormatError,
+    StateDirectoryError,
+    TokenError,
+    TokenStoreError,
+)
 
 OK = 0
 CRASH = 1
@@ -13,12 +21,14 @@ must not start us again before somebody has acted."""
 
 NEEDS_SOMEBODY = (ConfigError, StateDirectoryError, SpoolFormatError)
 """Errors that end a command with `CONFIG`."""
-RETRY = (SpoolError,)
+RETRY = (SpoolError, TokenError, TokenStoreError, ConsentError)
 """Errors that end a command with `CRASH`, in words: a full disk needs no other start than the next."""
 
 
 def in_words(error: Exception) -> str:
     """What standard error shows for one of `NEEDS_SOMEBODY` or `RETRY`; it holds no secret."""
+    if isinstance(error, TokenError) and error.cure:
+        return f"zoomrelay: {error}\n  {error.cure}"
     if not isinstance(error, ConfigError):
         return f"zoomrelay: {error}"
     count = len(error.problems)
