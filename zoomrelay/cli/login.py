@@ -64,7 +64,7 @@ def command(
 def _with_login(source: SourceConfig) -> SourceConfig:
     if source.grant != "authorization_code":
         raise typer.BadParameter(
-            f'needs no login: sources.{source.name}.grant is "{source.grant}"; only "authorization_code" has one',
+            f'needs no login: sources.{source.name}.grant is "{source.grant}", not "authorization_code"',
             param_hint="--source",
         )
     return source

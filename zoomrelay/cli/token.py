@@ -19,7 +19,8 @@ from zoomrelay.clock import Clock, SystemClock
 
 if TYPE_CHECKING:
     from zoomrelay.auth.token import Token
-    from zoomrelay.config.models import SourceConfig
+    from zoomrelay.cli.token_cache import TokenCache
+    from zoomrelay.config.models import Config, SourceConfig
 
 MIN_TTL_SECONDS = 300.0
 
@@ -53,16 +54,21 @@ def command(
     settings = load_config(config).config
     app = chosen(settings, source)
     state_dir = token_directory(settings.state_dir)
+    if forget or revoke:
+        cache = _cache(settings, app)
+        cache.revoke() if revoke else cache.forget()
+        return
     clock = SystemClock()
-    token = None if rejected or forget or revoke else glance(state_dir, app, clock, min_ttl)
+    token = None if rejected else glance(state_dir, app, clock, min_ttl)
     if token is None:
-        from zoomrelay.cli.token_cache import TokenCache
-
-        cache = TokenCache(settings, app)
-        if forget or revoke:
-            return cache.revoke() if revoke else cache.forget()
-        token = cache.get(min_ttl, rejected=_given(rejected))
+        token = _cache(settings, app).get(min_ttl, rejected=_given(rejected))
     typer.echo(_shown(token, app, clock, as_json=as_json, header=header))
+
+
+def _cache(config: Config, source: SourceConfig) -> TokenCache:
+    from zoomrelay.cli.token_cache import TokenCache
+
+    return TokenCache(config, source)
 
 
 def _given(rejected: str) -> str:

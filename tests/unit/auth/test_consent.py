@@ -91,5 +91,5 @@ def test_redirects_that_zoom_takes(uri: str, loopback: bool) -> None:
     ],
 )
 def test_redirects_that_zoom_would_refuse(uri: str) -> None:
-    with pytest.raises(ValueError, match="4700|is no URL"):
+    with pytest.raises(ValueError, match=r"4700|is no URL"):
         is_loopback(uri)

@@ -54,5 +54,5 @@ async def test_a_port_that_is_named_must_be_free() -> None:
 @pytest.mark.looptime
 async def test_waiting_has_an_end() -> None:
     home = Homecoming("http://127.0.0.1/callback", say=print)
-    with pytest.raises(ConsentError, match="did not come back within 600 s.*allow list"):
+    with pytest.raises(ConsentError, match=r"did not come back within 600 s.*allow list"):
         await home.code(begin("client", home.redirect_uri, Random(1)), 600)
