@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from zoomrelay.config.models import Config, SourceConfig
 
 MIN_TTL_SECONDS = 300.0
+SHARE = 0.9
+"""Of a new token's life: who wants more gets that, and not a new token each time."""
 
 
 def command(
@@ -47,7 +49,7 @@ def command(
     """Print a valid token, and nothing else. A new one is asked for only if there is none in the cache with
     enough life left. Exits with 1 if none can be had, and says why on standard error.
 
-    --forget keeps the refresh token of a login. --revoke does not.
+    --forget keeps the refresh token of a login; after --revoke a new login is needed.
     """
     if sum((header, as_json, forget, revoke)) > 1 or (rejected and (forget or revoke)):
         raise typer.BadParameter("these options exclude each other; see --help")
@@ -59,9 +61,9 @@ def command(
         cache.revoke() if revoke else cache.forget()
         return
     clock = SystemClock()
-    token = None if rejected else glance(state_dir, app, clock, min_ttl)
+    token = None if rejected else glance(state_dir, app, clock, min_ttl, SHARE)
     if token is None:
-        token = _cache(settings, app).get(min_ttl, rejected=_given(rejected))
+        token = _cache(settings, app).get(min_ttl, SHARE, rejected=_given(rejected))
     typer.echo(_shown(token, app, clock, as_json=as_json, header=header))
 
 

@@ -32,13 +32,13 @@ class TokenCache:
         self._store = FileStore(config.state_dir, source)
         self._source = source
 
-    def get(self, min_life_seconds: float, *, rejected: str = "") -> Token:
-        """A token with so much life left; a new one where the current one is the `rejected` one."""
+    def get(self, min_life_seconds: float, share: float, *, rejected: str = "") -> Token:
+        """As `TokenManager.get`; a new one where the current one is the `rejected` one."""
 
         async def ask(tokens: TokenManager) -> Token:
             if rejected:
                 await tokens.rejected(rejected)
-            return await tokens.get(min_life_seconds)
+            return await tokens.get(min_life_seconds, share=share)
 
         return self._run(ask)
 

@@ -12,8 +12,8 @@ import stat
 from pathlib import Path
 
 import msgspec
-from zoomrelay.auth.record import VERSION, Moment, Record, app_id
 
+from zoomrelay.auth.record import VERSION, Moment, Record, app_id
 from zoomrelay.auth.token import Instant, Token
 from zoomrelay.clock import Clock, boot_id
 from zoomrelay.config.models import SourceConfig
@@ -22,8 +22,10 @@ _MAX_BYTES = 1024 * 1024
 _OTHERS = 0o077
 
 
-def glance(state_dir: Path, source: SourceConfig, clock: Clock, min_life_seconds: float) -> Token | None:
-    """The cached token of this source, if it has so much life left; None where that cannot be told.
+def glance(
+    state_dir: Path, source: SourceConfig, clock: Clock, min_life_seconds: float, share: float
+) -> Token | None:
+    """The cached token of this source, if it `serves`; None where that cannot be told.
 
     Takes no lock and changes nothing. The `issued` of the token counts from `clock.elapsed()` on both clocks.
     """
@@ -38,7 +40,7 @@ def glance(state_dir: Path, source: SourceConfig, clock: Clock, min_life_seconds
     elapsed = clock.elapsed()
     now = Instant(elapsed, elapsed)
     token = record.access.revived(Moment(clock.wall(), elapsed, boot_id()), now)
-    return token if token is not None and token.life_left(now) >= min_life_seconds else None
+    return token if token is not None and token.serves(now, min_life_seconds, share) else None
 
 
 def _read(path: Path) -> bytes:
