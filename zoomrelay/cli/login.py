@@ -20,11 +20,15 @@ from zoomrelay.cli.options import ConfigOption, load_config
 from zoomrelay.cli.pasted import pasted_lines
 from zoomrelay.cli.sources import SourceOption, chosen, token_directory
 from zoomrelay.cli.token_cache import TokenCache
-from zoomrelay.config.models import SourceConfig
-from zoomrelay.errors import ConsentError, StrangeRedirect
+from zoomrelay.config.models import Config, SourceConfig
+from zoomrelay.errors import ConsentError, StrangeRedirect, TokenRefused
 
 PATIENCE_SECONDS = 600.0
 """For the person; the code itself, once Zoom has made it, lives for five minutes."""
+_SPENT = (
+    "a code is good for one use within five minutes, and with the redirect address it was made for: start the"
+    " login again"
+)
 _TROUBLE = f'If Zoom shows "Invalid redirect (4700)": {REDIRECT_RULES}'
 
 
@@ -55,10 +59,19 @@ def command(
     else:
         consent = begin(app.client_id, redirect_uri, SystemRandom())
         code = _pasted(app, consent)
-    ends = TokenCache(settings, app).redeem(
-        code, verifier=consent.verifier, redirect_uri=consent.redirect_uri
-    )
+    ends = _redeemed(settings, app, consent, code)
     typer.echo(f'The source "{app.name}" may use the app now.{_until(ends)}')
+
+
+def _redeemed(config: Config, source: SourceConfig, consent: Consent, code: str) -> float | None:
+    try:
+        return TokenCache(config, source).redeem(
+            code, verifier=consent.verifier, redirect_uri=consent.redirect_uri
+        )
+    except TokenRefused as error:
+        if error.reason in ("invalid_grant", "invalid_request"):
+            error.cure = _SPENT  # elsewhere these words speak of the app
+        raise
 
 
 def _with_login(source: SourceConfig) -> SourceConfig:
