@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from random import Random
 
 import structlog
@@ -173,6 +174,16 @@ class TokenManager:
         self._issued(token)
         return token
 
+    @property
+    def trouble(self) -> TokenError | None:
+        """Why the last try brought no token; None once there is one."""
+        return self._failure
+
+    @property
+    def usable(self) -> bool:
+        """There is a token with life left."""
+        return self._left_seconds() > 0
+
     def refresh_token_ends(self) -> float | None:
         """When the refresh token ends, wall-clock seconds; None where there is none, or before the first
         `get`, `redeem` or look at the store."""
@@ -198,14 +209,18 @@ class TokenManager:
             await self.close()
 
     async def close(self) -> None:
-        """End a request that is under way; one that renews a refresh token gets a little time."""
+        """End a request that is under way; one that renews a refresh token gets a little time, and what
+        could not be kept is tried once more."""
         flight = self._flight
-        if flight is None:
-            return
-        if self._rotates:
-            await asyncio.wait([flight], timeout=STOP_SECONDS)
-        flight.cancel()
-        await asyncio.wait([flight])
+        if flight is not None:
+            if self._rotates:
+                await asyncio.wait([flight], timeout=STOP_SECONDS)
+            flight.cancel()
+            await asyncio.wait([flight])
+        if not self._cache.usable:
+            with suppress(TokenUnavailable):
+                async with self._cache.exclusively():
+                    pass
 
     async def _sleep(self, due_seconds: float, now: Instant) -> None:
         """Until then, or the token's end, or something changes, or it is time to look at the store."""
@@ -222,7 +237,9 @@ class TokenManager:
 
     async def _look(self) -> None:
         """Adopt what others have put into the store."""
-        self._adopt(await self._cache.look())
+        record = await self._cache.look()
+        if self._cache.usable:
+            self._adopt(record)
 
     async def _renew(self) -> None:
         """Join the request that is under way, or start one if that is allowed now. Never raises a
