@@ -95,6 +95,7 @@ class Cache:
         try:
             found = await self._store.read()
         except TokenStoreError as error:
+            self._held = False  # what cannot be read must not be written over
             self._trouble(error)
             return
         if self._unsaved is not None and _alike(found, self._last_stored):

@@ -272,13 +272,15 @@ class TokenManager:
         moment, failure = self._moment(), record.failure
         interrupted_seconds = record.interrupted_wait_seconds(moment)
         if interrupted_seconds > 0:
-            self._failed(_INTERRUPTED, asked=False, left_seconds=interrupted_seconds)
+            self._schedule.resume(0, interrupted_seconds, self._now())
+            self._failed(_INTERRUPTED, asked=False, wait_seconds=interrupted_seconds)
             return True
         if failure is None or failure.credentials != self._endpoint.credentials():
             return False
         left_seconds = failure.wait_left_seconds(moment)
+        self._schedule.resume(failure.count, left_seconds, self._now())
         if left_seconds > 0:
-            self._failed(failure.error(), asked=False, left_seconds=left_seconds, count=failure.count)
+            self._failed(failure.error(), asked=False, wait_seconds=left_seconds)
         return left_seconds > 0
 
     async def _ask(self, record: Record) -> None:
@@ -346,15 +348,10 @@ class TokenManager:
         self._announcer.works()
         self._set(token)
 
-    def _failed(
-        self, error: TokenError, *, asked: bool, left_seconds: float | None = None, count: int = 0
-    ) -> Failure:
-        """`left_seconds`: it happened elsewhere, and forbids asking for so long."""
-        if left_seconds is None:
+    def _failed(self, error: TokenError, *, asked: bool, wait_seconds: float | None = None) -> Failure:
+        """`wait_seconds`: it happened elsewhere, and forbids asking for so long."""
+        if wait_seconds is None:
             wait_seconds = self._schedule.failed(error, self._now())
-        else:
-            wait_seconds = left_seconds
-            self._schedule.resume(count, left_seconds, self._now())
         self._failure = error
         self._announcer.failed(
             error, wait_seconds=wait_seconds, token_left_seconds=self._left_seconds(), asked=asked
