@@ -137,6 +137,12 @@ async def test_no_token_and_why(here: Here, faults: dict[str, object], words: li
     assert all(word in done.err for word in words), done.err
     assert "Traceback" not in done.err
     assert here.zoom.credentials.client_secret not in done.err
+    again = await here.run("token")
+    assert again.code == 1 and "--forget" in again.err
+    assert here.zoom.token_requests == 1, "who asks again and again does not ask Zoom"
+    here.zoom.faults.clear()
+    assert (await here.run("token", "--forget")).code == 0
+    assert here.judge(await here.token()) == ""
 
 
 async def test_no_state_directory_is_made(here: Here) -> None:
