@@ -228,7 +228,8 @@ class TokenManager:
         longest = min(left, LOOK_AT_LEAST_SECONDS) if left > 0 else WATCH_SECONDS
         self._changed.clear()
         try:
-            async with asyncio.timeout(min(due_seconds, longest)):
+            # A timer that is due in less than the clock can tell would come too early, for ever.
+            async with asyncio.timeout(max(min(due_seconds, longest), 0.01)):
                 await self._changed.wait()
         except TimeoutError:
             pass

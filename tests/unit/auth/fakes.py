@@ -52,6 +52,7 @@ class FakeEndpoint:
         self.secret = "first"
         self.revoked: list[str] = []
         self.refresh_token = ""
+        self.refresh_life_seconds: float | None = None
         self.older_refresh_tokens: list[str] = []
         self.old_refresh_works = True
 
@@ -77,7 +78,14 @@ class FakeEndpoint:
         if self.after is not None:
             raise self.after
         refresh = self.refresh_token if grant == "authorization_code" else ""
-        return Token(f"secret-{number}", grant, issued, self.life_seconds, refresh_token=refresh)
+        return Token(
+            f"secret-{number}",
+            grant,
+            issued,
+            self.life_seconds,
+            refresh_token=refresh,
+            refresh_life_seconds=self.refresh_life_seconds,
+        )
 
     def _check(self, value: str) -> None:
         known = [self.refresh_token, *(self.older_refresh_tokens if self.old_refresh_works else ())]
