@@ -87,12 +87,16 @@ async def test_a_login_by_pasting(place: TokenPlace) -> None:
 
 
 @pytest.mark.full
-async def test_an_https_redirect_is_pasted_too(place: TokenPlace) -> None:
+async def test_a_client_without_a_secret_and_an_https_redirect(place: TokenPlace) -> None:
+    place.configure(public=True)
     process = await place.start("login", "--redirect-uri", "https://app.example/back")
     back = await _decided(await _address(process))
     (code,) = parse_qs(urlsplit(back).query)["code"]
     assert (await end(process, code)).code == 0
-    assert place.judge(await place.token()) == ""
+    first = await place.token()
+    second = await place.token("--rejected", first)
+    assert first != second and place.judge(second) == ""
+    assert place.zoom.token_requests_by_grant == {"authorization_code": 1, "refresh_token": 1}
 
 
 @pytest.mark.parametrize(

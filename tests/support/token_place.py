@@ -16,8 +16,7 @@ _CONFIG = """
 state_dir = "{state}"
 [sources.main]
 {account}client_id = "{client_id}"
-client_secret = "{client_secret}"
-subscriptions = {subscriptions}
+{secret}subscriptions = {subscriptions}
 grant = "{grant}"
 token_url = "{token_url}"
 ws_url = "{ws_url}"
@@ -59,15 +58,15 @@ class TokenPlace:
         self.relay.abandon()
         await self.zoom.__aexit__(None, None, None)
 
-    def configure(self, more: str = "") -> None:
-        """Write the configuration file."""
+    def configure(self, more: str = "", *, public: bool = False) -> None:
+        """Write the configuration file; a `public` client has no secret."""
         known = self.zoom.credentials
         personal = self._grant == "authorization_code"
         text = _CONFIG.format(
             state=self.state_dir,
             account="" if personal else f'account_id = "{known.account_id}"\n',
             client_id=known.client_id,
-            client_secret=known.client_secret,
+            secret="" if public else f'client_secret = "{known.client_secret}"\n',
             subscriptions=list(self.zoom.subscriptions) if self._sockets else [],
             grant=self._grant,
             token_url=self.zoom.token_url,
