@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from tests.support import approve
-from tests.support.token_place import Done, TokenPlace, end
+from tests.support.token_place import SECONDS, Done, TokenPlace, end
 
 BROWSER = {"BROWSER": f"{sys.executable} {approve.__file__} %s"}
 NO_BROWSER = {"BROWSER": "true %s"}
@@ -27,7 +27,7 @@ async def place(tmp_path: Path) -> AsyncIterator[TokenPlace]:
 async def _address(process: asyncio.subprocess.Process) -> str:
     """The address that the person is asked to open."""
     assert process.stdout is not None
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(SECONDS):
         while line := (await process.stdout.readline()).decode():
             if line.startswith("http"):
                 return line.strip()

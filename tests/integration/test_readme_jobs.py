@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.process import ROOT, environment
 from tests.support.require import require
-from tests.support.token_place import TokenPlace
+from tests.support.token_place import SECONDS, TokenPlace
 
 BLOCKS = re.findall(r"```(sh|python)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 JOBS = {kind: text for kind, text in BLOCKS if "api.zoom.us" in text}
@@ -30,7 +30,7 @@ async def test_a_job_survives_a_dead_token(tmp_path: Path, kind: str) -> None:
         process = await asyncio.create_subprocess_exec(
             command, str(job), cwd=tmp_path, env=environ, stdout=asyncio.subprocess.PIPE
         )
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(SECONDS):
             out, _ = await process.communicate()
         assert process.returncode == 0
         said = json.loads((tmp_path / "user.json").read_text())["email"] if kind == "sh" else out.decode()
