@@ -16,6 +16,7 @@ from zoomrelay.admin.fill_rate import FillRate
 from zoomrelay.admin.health import PathStatus, SinkStatus, SourceStatus, SpoolStatus, Status
 from zoomrelay.auth.endpoint import TokenEndpoint
 from zoomrelay.auth.manager import TokenManager
+from zoomrelay.auth.stores.file import FileStore
 from zoomrelay.clock import Clock, SystemClock
 from zoomrelay.config.models import Config, HttpSinkConfig, SinkConfig, SourceConfig
 from zoomrelay.config.subscriptions import subscription_id
@@ -113,6 +114,7 @@ class Relay:
         self._workers: dict[str, Worker] = {}
         self._intakes: dict[str, SourceIntake] = {}
         self._sessions: dict[str, list[SessionRunner]] = {}
+        self._tokens: dict[str, TokenManager] = {}
         self._fill_rate = FillRate()
         self._stop = asyncio.Event()
         self._reloading = asyncio.Lock()
@@ -181,8 +183,15 @@ class Relay:
     def _start_source(self, supervisor: Supervisor, source: SourceConfig) -> None:
         endpoint = TokenEndpoint(source, self.clock)
         tokens = TokenManager(
-            source, endpoint, self.clock, self._random, self.metrics, protect=protect_rotating
+            source,
+            endpoint,
+            self.clock,
+            self._random,
+            self.metrics,
+            store=FileStore(self.config.state_dir, source),
+            protect=protect_rotating,
         )
+        self._tokens[source.name] = tokens
         supervisor.start(f"tokens.{source.name}", tokens.run())
         consumer = self._intakes[source.name]
         twins = Twins()
@@ -400,6 +409,8 @@ class Relay:
 
     def _source_status(self, name: str, stats: SpoolStats) -> SourceStatus:
         counts, intake = stats.sources.get(name, SourceCounts()), self._intakes[name]
+        tokens = self._tokens[name]
+        trouble = tokens.trouble
         return SourceStatus(
             name=name,
             paths=[self._path_status(name, runner, stats) for runner in self._sessions[name]],
@@ -407,6 +418,10 @@ class Relay:
             conservation_error=intake.conservation_error(counts),
             merge_ratio=intake.twins.merge_ratio if intake.twins else None,
             inversions=intake.inversions,
+            token_usable=tokens.usable,
+            token_refused=trouble is not None and not trouble.retryable,
+            token_error=str(trouble or ""),
+            token_cure=trouble.cure if trouble else "",
         )
 
     def _path_status(self, source: str, runner: SessionRunner, stats: SpoolStats) -> PathStatus:
