@@ -92,7 +92,8 @@ TLS = Cause(
 TLS_DATE = Cause(
     "tls_date",
     "The certificate has expired or is not valid yet.",
-    "the certificate is not valid today: check this machine's clock; if it is right, the other side must renew",
+    "the certificate is not valid today: check this machine's clock; if that is right, the other side must"
+    " renew",
 )
 INTERCEPTED = Cause(
     "intercepted",

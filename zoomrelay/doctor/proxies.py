@@ -1,0 +1,64 @@
+"""Which proxy stands on the way to a host, and why: by the rules of whoever connects. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+_VARIABLES: Mapping[str, tuple[str, ...]] = {
+    "https": ("https", "all"),
+    "http": ("http", "all"),
+    "wss": ("wss", "socks", "https"),
+    "ws": ("ws", "socks", "https", "http"),
+}
+"""Names of the environment's proxies (`https` is HTTPS_PROXY) that count for a scheme, the first wins.
+WebSockets are dialled by `websockets`, which has an order of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """`url` is empty for the direct way; it may hold a password, `why` does not."""
+
+    url: str
+    why: str
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def port(self) -> int:
+        parts = urlsplit(self.url)
+        return parts.port or (443 if parts.scheme == "https" else 80)
+
+    @property
+    def place(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    @property
+    def supported(self) -> bool:
+        return urlsplit(self.url).scheme in ("http", "https") and bool(self.host)
+
+
+def route(
+    scheme: str, host: str, configured: str, proxies: Mapping[str, str], bypass: Callable[[str], bool]
+) -> Route:
+    """The way to `host`. `configured` is the setting `proxy`, which beats the environment; `proxies` and
+    `bypass` are `urllib.request.getproxies()` and `proxy_bypass`."""
+    if configured:
+        return _to(configured, "the setting proxy")
+    names = _VARIABLES[scheme]
+    name = next((name for name in names if proxies.get(name)), None)
+    if name is None:
+        variables = ", ".join(f"{name.upper()}_PROXY" for name in names)
+        return Route("", f"direct: neither proxy nor {variables} is set")
+    if bypass(host):
+        return Route("", f"direct: NO_PROXY names {host}")
+    return _to(proxies[name], f"{name.upper()}_PROXY")
+
+
+def _to(url: str, by: str) -> Route:
+    found = Route(url if "://" in url else f"http://{url}", "")
+    kind = urlsplit(found.url).scheme
+    return Route(found.url, f"{kind} proxy {found.place}, by {by}")
