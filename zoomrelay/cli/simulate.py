@@ -13,6 +13,7 @@ import typer
 from zoomrelay.config.models import LogConfig
 from zoomrelay.simulator.faults import Faults
 from zoomrelay.simulator.gateway import OnSecondConnection
+from zoomrelay.simulator.refresh import REFRESH_LIFE_SECONDS
 from zoomrelay.simulator.server import SUBSCRIPTION, Simulator
 from zoomrelay.simulator.stories import DEFAULT_MIX, STORIES, parse_mix
 from zoomrelay.telemetry.logs import configure_logging
@@ -38,6 +39,9 @@ def command(
     ] = None,
     secret_token: Annotated[str, typer.Option(help="Sign events with this Secret Token.")] = "",
     expires_in: Annotated[int, typer.Option(min=1, help="Life of a token in seconds.")] = 3599,
+    refresh_expires_in: Annotated[
+        int, typer.Option(min=1, help="Life of a refresh token in seconds.")
+    ] = REFRESH_LIFE_SECONDS,
     second_connection: Annotated[
         OnSecondConnection, typer.Option(help="What happens when a subscription is connected twice.")
     ] = "kick-old",
@@ -48,7 +52,7 @@ def command(
         ),
     ] = None,
 ) -> None:
-    """Pretend to be Zoom: a token endpoint and an event WebSocket on one port, until Ctrl-C."""
+    """Pretend to be Zoom: token endpoint, authorize page and event WebSocket on one port, until Ctrl-C."""
     configure_logging(LogConfig())
     try:
         simulator = Simulator(
@@ -61,6 +65,7 @@ def command(
             subscriptions=subscription or [SUBSCRIPTION],
             secret_token=secret_token,
             expires_in_seconds=expires_in,
+            refresh_expires_in_seconds=refresh_expires_in,
             on_second_connection=second_connection,
             faults=parse_faults(fault or []),
         )
