@@ -174,14 +174,23 @@ INVALID_SCOPE = Cause(
     words=("invalid_scope",),
     about_app=True,
 )
+INVALID_TOKEN = Cause(
+    "invalid_token",
+    "The token or code that was sent is empty or invalid, or the redirect address is not allowed: Zoom has"
+    " one code for all of these.",
+    "log in anew (zoomrelay login --source NAME), with a redirect address that the app's page lists",
+    True,
+    codes=(4700,),
+    says=("Invalid token", "Invalid redirect"),
+)
 REDIRECT_MISMATCH = Cause(
     "redirect_mismatch",
-    "The redirect address is not one that the app's page lists, or the token is empty.",
+    "The redirect address is not one that the app's page lists.",
     "enter the redirect address on the app's page just as it is used: https, or http://127.0.0.1 with PKCE",
     True,
-    codes=(4700, 4709),
-    says=("Invalid redirect",),
-    phrases=("invalid redirect",),
+    codes=(4709,),
+    says=("Redirect URI mismatch",),
+    phrases=("invalid redirect", "redirect uri mismatch"),
 )
 APP_DISABLED = Cause(
     "app_disabled",
@@ -294,6 +303,7 @@ TOKEN = Section(
         UNAUTHORIZED_CLIENT,
         INVALID_GRANT,
         INVALID_SCOPE,
+        INVALID_TOKEN,
         REDIRECT_MISMATCH,
         APP_DISABLED,
         ACCESS_DENIED,
@@ -349,13 +359,21 @@ SCOPE_MISSING = Cause(
 )
 WRONG_GRANT = Cause(
     "wrong_grant",
-    "REST does not take a token of this grant: a token by client_credentials speaks for no user. The code is"
-    " also used for what needs a paid account. The socket may accept it all the same.",
+    "REST does not take a token of this grant: one by client_credentials speaks for no user. The socket may"
+    " accept it all the same.",
     'set grant = "account_credentials" and account_id where programs use the token for REST',
     True,
     codes=(200,),
     says=("Invalid api key or secret.",),
     phrases=("invalid api key",),
+)
+PAID_ACCOUNT = Cause(
+    "paid_account",
+    "The call needs a paid account. It has the same code as a token of the wrong grant.",
+    "nothing, for the socket; for programs that need the call, another licence",
+    True,
+    says=("Only available for paid account",),
+    phrases=("paid account",),
 )
 REST_LIMITED = Cause(
     "rest_limited",
@@ -376,6 +394,12 @@ APP_REFUSED = Cause(
     True,
     about_app=True,
 )
+ACCOUNT_OTHER = Cause(
+    "account_other",
+    "The token speaks for another account than account_id names.",
+    "check account_id, and on which account's page the app was made",
+    about_app=True,
+)
 NO_SCOPES = Cause(
     "no_scopes",
     "The token carries no scopes, or not those that Zoom's guides name for the socket.",
@@ -393,9 +417,11 @@ REST = Section(
         QUERY_TOKEN,
         SCOPE_MISSING,
         WRONG_GRANT,
+        PAID_ACCOUNT,
         REST_LIMITED,
         REST_TROUBLE,
         APP_REFUSED,
+        ACCOUNT_OTHER,
         NO_SCOPES,
     ),
 )

@@ -18,6 +18,7 @@ COMMANDS: dict[str, Entry] = {
     "gaps": Entry("zoomrelay.cli.gaps:command", "List what was missed, and why."),
     "dlq": Entry("zoomrelay.cli.dlq:app", "Dead letters: list, show, redrive, discard."),
     "check": Entry("zoomrelay.cli.check:command", "Check the configuration, without any network."),
+    "doctor": Entry("zoomrelay.cli.doctor:command", "Look at every step of the way, and say the cure."),
     "demo": Entry("zoomrelay.cli.demo:command", "See it work, without a Zoom account."),
     "simulate": Entry("zoomrelay.cli.simulate:command", "Pretend to be Zoom, to test against."),
 }

@@ -1,4 +1,4 @@
-"""This machine: files of secrets, the state directory, who holds it, the spool. Nothing is created or changed."""
+"""This machine: files of secrets, the state directory, who holds it, the spool. Nothing is changed."""
 
 from __future__ import annotations
 

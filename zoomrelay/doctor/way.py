@@ -1,4 +1,4 @@
-"""The way to one host: proxy, name, TCP, tunnel, TLS. Each step makes a connection of its own and drops it."""
+"""The way to one host: proxy, name, TCP, tunnel, TLS. Each step makes and drops a connection of its own."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ class Way:
         return passed(detail)
 
     async def _public(self) -> bool:
-        """Whether the certificate holds by the public authorities too, whatever the machine trusts besides."""
+        """Whether the certificate holds by the public authorities too, whatever else is trusted here."""
         try:
             await self._handshake(ssl.create_default_context(cafile=certifi.where()))
         except ssl.SSLCertVerificationError:

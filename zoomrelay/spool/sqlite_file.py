@@ -132,8 +132,8 @@ def open_checked(path: Path) -> sqlite3.Connection:
 
 
 def look(path: Path) -> None:
-    """Look at head and tail of a file that nobody has open, as `open_checked` does, and leave everything as it
-    is. Raises as that does; `FileNotFoundError` where there is none."""
+    """Look at head and tail of a file that nobody has open, as `open_checked` does, and leave everything as
+    it is. Raises as that does; `FileNotFoundError` where there is none."""
     if not path.stat().st_size:
         return  # a relay was stopped before it had made its tables
     with errors_as_ours(path):
