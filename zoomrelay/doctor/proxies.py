@@ -42,17 +42,24 @@ class Route:
 
 
 def route(
-    scheme: str, host: str, configured: str, proxies: Mapping[str, str], bypass: Callable[[str], bool]
+    scheme: str,
+    host: str,
+    configured: str,
+    proxies: Mapping[str, str],
+    bypass: Callable[[str], bool],
+    *,
+    plain: bool = False,
 ) -> Route:
     """The way to `host`. `configured` is the setting `proxy`, which beats the environment; `proxies` and
-    `bypass` are `urllib.request.getproxies()` and `proxy_bypass`."""
+    `bypass` are `urllib.request.getproxies()` and `proxy_bypass`. `plain`: the scheme's own variable only, as
+    sinks have it."""
     if configured:
         return _to(configured, "the setting proxy")
-    names = _VARIABLES[scheme]
+    names = (scheme,) if plain else _VARIABLES[scheme]
     name = next((name for name in names if proxies.get(name)), None)
     if name is None:
-        variables = ", ".join(f"{name.upper()}_PROXY" for name in names)
-        return Route("", f"direct: neither proxy nor {variables} is set")
+        variables = ", no ".join(f"{name.upper()}_PROXY" for name in names)
+        return Route("", f"direct: none is set (no {variables})")
     if bypass(host):
         return Route("", f"direct: NO_PROXY names {host}")
     return _to(proxies[name], f"{name.upper()}_PROXY")

@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import os
 from pathlib import Path
-from urllib.request import getproxies
 
 import msgspec
 
@@ -31,7 +30,7 @@ def sink_steps(config: SinkConfig, clock: Clock, *, send_test: bool) -> list[Ste
     """For one sink, in order."""
     if isinstance(config, HttpSinkConfig):
         # A receiver is reached through the environment's proxy; there is no setting for it.
-        way = Way(host_of(config.url, ca_file=config.ca_file), sink=config.name, proxies=getproxies)
+        way = Way(host_of(config.url, ca_file=config.ca_file), sink=config.name)
 
         async def deliver() -> Finding:
             return await _deliver(config, clock) if send_test else skipped("only with --send-test")

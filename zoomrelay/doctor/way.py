@@ -7,7 +7,7 @@ import base64
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ from zoomrelay.causes import Cause
 from zoomrelay.doctor.certificate import read_certificate
 from zoomrelay.doctor.finding import Finding, failed, passed, warned
 from zoomrelay.doctor.proxies import Route, route
-from zoomrelay.doctor.walk import Step
+from zoomrelay.doctor.walk import Probe, Step
 
 _PORTS = {"https": 443, "wss": 443, "http": 80, "ws": 80}
 _HEAD_BYTES = 16 * 1024
@@ -69,16 +69,19 @@ class Way:
         *,
         source: str = "",
         sink: str = "",
-        needs: tuple[Step, ...] = (),
-        proxies: Callable[[], Mapping[str, str]] = getproxies,
     ) -> None:
         self._host = host
         self._route = route(
-            host.scheme, host.name, host.proxy, proxies(), lambda name: bool(proxy_bypass(name))
+            host.scheme,
+            host.name,
+            host.proxy,
+            getproxies(),
+            lambda name: bool(proxy_bypass(name)),
+            plain=bool(sink),
         )
 
-        def step(name: str, probe: Callable[[], object], *before: Step) -> Step:
-            return Step(name, probe, (*needs, *before), source, sink, host.place)  # type: ignore[arg-type]
+        def step(name: str, probe: Probe, *before: Step) -> Step:
+            return Step(name, probe, before, source, sink, host.place)
 
         self.steps = [step("proxy", self.proxy)]
         self.steps.append(step("dns", self.dns, self.steps[-1]))
