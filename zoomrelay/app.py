@@ -16,6 +16,7 @@ from zoomrelay.admin.fill_rate import FillRate
 from zoomrelay.admin.health import PathStatus, SinkStatus, SourceStatus, SpoolStatus, Status
 from zoomrelay.auth.endpoint import TokenEndpoint
 from zoomrelay.auth.manager import TokenManager
+from zoomrelay.auth.stores.file import FileStore
 from zoomrelay.clock import Clock, SystemClock
 from zoomrelay.config.models import Config, HttpSinkConfig, SinkConfig, SourceConfig
 from zoomrelay.config.subscriptions import subscription_id
@@ -179,7 +180,13 @@ class Relay:
     def _start_source(self, supervisor: Supervisor, source: SourceConfig) -> None:
         endpoint = TokenEndpoint(source, self.clock)
         tokens = TokenManager(
-            source, endpoint, self.clock, self._random, self.metrics, protect=protect_rotating
+            source,
+            endpoint,
+            self.clock,
+            self._random,
+            self.metrics,
+            store=FileStore(self.config.state_dir, source),
+            protect=protect_rotating,
         )
         supervisor.start(f"tokens.{source.name}", tokens.run())
         consumer = self._intakes[source.name]

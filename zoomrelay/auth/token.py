@@ -39,6 +39,10 @@ class Token:
     scopes: tuple[str, ...] = ()
     api_url: str = ""
     """Zoom's regional REST base for this account, where the answer named one."""
+    refresh_token: str = field(default="", repr=False)
+    """What came with it, where the grant is authorization_code."""
+    refresh_life_seconds: float | None = None
+    """As the answer told it; Zoom's does not."""
 
     def life_left(self, now: Instant) -> float:
         """Seconds it may still be used; not positive once it is over."""
@@ -56,7 +60,7 @@ def read_token(answer: Mapping[str, object], *, grant: str, issued: Instant) -> 
     if not isinstance(value, str) or not value.strip():
         return None
     value = value.strip()
-    api_url = fields.get("api_url")
+    api_url, refresh = fields.get("api_url"), fields.get("refresh_token")
     return Token(
         value=value,
         grant=grant,
@@ -64,6 +68,8 @@ def read_token(answer: Mapping[str, object], *, grant: str, issued: Instant) -> 
         life_seconds=_life_seconds(fields, value),
         scopes=_scopes(fields.get("scope")),
         api_url=api_url if isinstance(api_url, str) else "",
+        refresh_token=refresh.strip() if isinstance(refresh, str) else "",
+        refresh_life_seconds=_positive(fields.get("refresh_token_expires_in")),
     )
 
 

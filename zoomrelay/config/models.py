@@ -21,14 +21,16 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
+from pydantic_core import PydanticKnownError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from zoomrelay.config.addresses import http_url, listen, proxy_url, ws_url
+from zoomrelay.config.secrets import FileSecret
 from zoomrelay.config.sizes import size_bytes
 from zoomrelay.config.subscriptions import subscription
 
 EventFormat = Literal["raw", "envelope"]
-Grant = Literal["auto", "account_credentials", "client_credentials"]
+Grant = Literal["auto", "account_credentials", "client_credentials", "authorization_code"]
 
 
 def _not_a_switch(value: object) -> object:
@@ -58,6 +60,11 @@ def _secret_or_none(value: object) -> object:
     return None if value == "" else value
 
 
+def _as_it_was(value: object) -> object:
+    """A secret that is not read anew while the relay runs forgets its file."""
+    return value.get_secret_value() if isinstance(value, FileSecret) else value
+
+
 Seconds = Annotated[float, BeforeValidator(_not_a_switch), Field(allow_inf_nan=False)]
 Whole = Annotated[int, BeforeValidator(_not_a_switch)]
 SizeBytes = Annotated[int, BeforeValidator(size_bytes), Field(gt=0, lt=2**62)]
@@ -65,6 +72,7 @@ Word = Annotated[str, Field(pattern=r"^[\x21-\x7e]*$")]
 FilePath = Annotated[Path, BeforeValidator(_path)]
 OptionalFilePath = Annotated[Path | None, BeforeValidator(_path_or_none)]
 OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_secret_or_none)]
+ReadOnce = BeforeValidator(_as_it_was)
 HttpUrl = Annotated[str, AfterValidator(http_url)]
 # Named here, for inside a class body a field's own name hides a validator of the same name.
 WsUrl = Annotated[str, AfterValidator(ws_url)]
@@ -84,13 +92,16 @@ class SourceConfig(Settings):
     name: str
     account_id: Word = ""
     client_id: Annotated[Word, Field(min_length=1)]
-    client_secret: Annotated[SecretStr, Field(min_length=1)]
+    grant: Grant = "auto"
+    """`auto` means account_credentials where there is an `account_id`, else client_credentials."""
+    client_secret: SecretStr | None = Field(default=None, validate_default=True)
+    """Read anew at each use where it came from a file. None: a public client (authorization_code, PKCE)."""
+    client_secret_next: OptionalSecret = None
+    """Tried when `client_secret` is refused, so that the two can be changed over at leisure."""
     subscriptions: tuple[Annotated[str, AfterValidator(subscription)], ...] = ()
     """Subscription ids, or whole wss:// URLs as pasted (without an access token); `subscription_id`
     gives the id of either. Empty means tokens only."""
-    grant: Grant = "auto"
-    """`auto` means account_credentials where there is an `account_id`, else client_credentials."""
-    secret_token: OptionalSecret = None
+    secret_token: Annotated[OptionalSecret, ReadOnce] = None
     verify_signature: Literal["off", "warn", "enforce"] = "warn"
     """Without a `secret_token` nothing can be verified, and `enforce` is refused."""
     token_url: HttpUrl = "https://zoom.us/oauth/token"
@@ -112,6 +123,17 @@ class SourceConfig(Settings):
     def _grant_has_its_account(cls, value: str, info: ValidationInfo) -> str:
         if value == "account_credentials" and info.data.get("account_id") == "":
             raise ValueError("account_credentials needs account_id")
+        return value
+
+    @field_validator("client_secret")
+    @classmethod
+    def _only_public_clients_have_none(
+        cls, value: SecretStr | None, info: ValidationInfo
+    ) -> SecretStr | None:
+        if value is None and info.data.get("grant", "authorization_code") != "authorization_code":
+            raise PydanticKnownError("missing")
+        if value is not None and not value.get_secret_value():
+            raise PydanticKnownError("string_too_short", {"min_length": 1})
         return value
 
     @field_validator("verify_signature")

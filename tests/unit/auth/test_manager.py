@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from random import Random
 
@@ -39,8 +39,16 @@ class FakeEndpoint:
         self.asked: list[tuple[float, str]] = []
         self.error: TokenError | None = None
         self.life_seconds = 3600.0
+        self.secret = "first"
+        self.revoked: list[str] = []
 
-    async def request(self, grant: str) -> Token:
+    def credentials(self) -> str:
+        return self.secret
+
+    async def revoke(self, value: str) -> None:
+        self.revoked.append(value)
+
+    async def request(self, grant: str, form: Mapping[str, str] = {}) -> Token:
         now = asyncio.get_running_loop().time()
         self.asked.append((now, grant))
         issued = Instant(now, self.clock.elapsed())
