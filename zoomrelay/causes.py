@@ -250,6 +250,38 @@ OAUTH_OTHER = Cause(
     True,
     codes=(4732, 4737),
 )
+LOGIN_NEEDED = Cause(
+    "login_needed",
+    "Nobody has logged in for this source yet, or the cache with its tokens is gone.",
+    "run: zoomrelay login --source NAME",
+    True,
+)
+REFRESH_LOST = Cause(
+    "refresh_token_lost",
+    "Zoom replaced the refresh token, and its answer was lost on the way or could not be stored.",
+    "run: zoomrelay login --source NAME",
+    True,
+)
+NO_REFRESH_TOKEN = Cause(
+    "no_refresh_token",
+    "Zoom's answer to the log-in held no refresh token.",
+    "check that the app is a General app with the authorization code grant, and log in anew",
+)
+INTERRUPTED = Cause(
+    "interrupted",
+    "The last requests for a token were cut off by the end of the process, again and again.",
+    "find out what ends the process; `zoomrelay token --forget` lets it ask at once",
+)
+CACHE_BUSY = Cause(
+    "cache_busy",
+    "Another process holds the token cache.",
+    "wait; if it lasts, look for a process that hangs",
+)
+CACHE_UNWRITABLE = Cause(
+    "cache_unwritable",
+    "The token cache cannot be written, and a refresh token must not be used without it.",
+    "see to the disk and the permissions of the state directory",
+)
 RATE_LIMITED = Cause(
     "rate_limited",
     "Too many requests, by this or another program with the same app or account.",
@@ -312,6 +344,12 @@ TOKEN = Section(
         MALFORMED_TOKEN,
         TOKEN_INDEX,
         OAUTH_OTHER,
+        LOGIN_NEEDED,
+        REFRESH_LOST,
+        NO_REFRESH_TOKEN,
+        INTERRUPTED,
+        CACHE_BUSY,
+        CACHE_UNWRITABLE,
         RATE_LIMITED,
         HTTP_4XX,
         HTTP_5XX,

@@ -10,10 +10,12 @@ from prometheus_client import CollectorRegistry
 
 from zoomrelay.auth.endpoint import TokenEndpoint
 from zoomrelay.auth.manager import TokenManager
+from zoomrelay.auth.stores.file import FileStore
 from zoomrelay.clock import Clock, SystemClock
 from zoomrelay.config.models import Config, SinkConfig, SourceConfig
 from zoomrelay.config.subscriptions import subscription_id
 from zoomrelay.doctor.finding import Finding, Report
+from zoomrelay.doctor.impatient import ImpatientStore
 from zoomrelay.doctor.machine import Machine
 from zoomrelay.doctor.receivers import judge_backlog, sink_steps
 from zoomrelay.doctor.socket import Socket
@@ -84,6 +86,7 @@ class Examination:
             self._clock,
             Random(),
             Metrics(CollectorRegistry()),
+            store=ImpatientStore(FileStore(self._config.state_dir, source)),
             protect=protect_rotating,
         )
         self._managers.append(tokens)

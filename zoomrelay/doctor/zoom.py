@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
 from urllib.request import getproxies, proxy_bypass
@@ -9,8 +10,9 @@ from urllib.request import getproxies, proxy_bypass
 import msgspec
 
 from zoomrelay import causes
+from zoomrelay.admin.words import duration
 from zoomrelay.auth.manager import TokenManager
-from zoomrelay.auth.token import Token
+from zoomrelay.auth.token import Instant, Token
 from zoomrelay.causes import Cause
 from zoomrelay.clock import Clock
 from zoomrelay.config.models import SourceConfig
@@ -57,7 +59,10 @@ class App:
             self.token = await self.tokens.get()
         except TokenError as error:
             return Finding(Verdict.FAIL, str(error), error.reason, error.cure)
-        return passed(f"by {self.token.grant}; it lives for {round(self.token.life_seconds / 60)} min")
+        now = Instant(asyncio.get_running_loop().time(), self._clock.elapsed())
+        left = duration(self.token.life_left(now))
+        age = "new" if now.since(self.token.issued) < REQUEST_SECONDS else "at hand, shared with the relay"
+        return passed(f"by {self.token.grant}, {age}; {left} left")
 
     async def scopes(self) -> Finding:
         assert self.token is not None
@@ -71,7 +76,10 @@ class App:
         first = await self._me(self.token)
         if first.reason != causes.TOKEN_INVALID.key:
             return first
-        self.tokens.invalidate(self.token)
+        try:
+            await self.tokens.rejected(self.token.value)
+        except TokenError as error:
+            return Finding(Verdict.FAIL, str(error), error.reason, error.cure)
         self.token = None
         fresh = await self.grant()
         if self.token is None:
