@@ -18,7 +18,7 @@ from zoomrelay.doctor.finding import Finding, Report
 from zoomrelay.doctor.impatient import ImpatientStore
 from zoomrelay.doctor.machine import Machine
 from zoomrelay.doctor.receivers import judge_backlog, sink_steps
-from zoomrelay.doctor.socket import Socket
+from zoomrelay.doctor.socket import STILL_SECONDS, Socket
 from zoomrelay.doctor.source_plan import SourcePlan
 from zoomrelay.doctor.walk import STEP_SECONDS, Step, walk
 from zoomrelay.doctor.zoom import REQUEST_SECONDS, App
@@ -39,6 +39,7 @@ class Examination:
         send_test: bool = False,
         clock: Clock | None = None,
         step_seconds: float = STEP_SECONDS,
+        still_seconds: float = STILL_SECONDS,
         before_sockets: Callable[[Sequence[str]], None] = lambda _: None,
     ) -> None:
         """`sources`: only these, and no sinks; all of both where there are none."""
@@ -48,6 +49,7 @@ class Examination:
         self._send_test = send_test
         self._clock = clock or SystemClock()
         self._step_seconds = step_seconds
+        self._still_seconds = still_seconds
         self._before_sockets = before_sockets
         self._machine = Machine(config, secret_files)
         self._sockets: list[Socket] = []
@@ -67,7 +69,7 @@ class Examination:
                     yield report
         finally:
             for socket in self._sockets:
-                await socket.close()
+                socket.drop()
             for manager in self._managers:
                 await manager.close()
 
@@ -96,7 +98,14 @@ class Examination:
             if self._machine.held:
                 plan.relayed(subscription, lambda: self._machine.relay)
             else:
-                self._sockets.append(plan.socket(subscription, self._free, self._step_seconds * 0.8))
+                self._sockets.append(
+                    plan.socket(
+                        subscription,
+                        self._free,
+                        answer_seconds=self._step_seconds * 0.8,
+                        still_seconds=self._still_seconds,
+                    )
+                )
         return plan.steps
 
     def _free(self) -> bool:

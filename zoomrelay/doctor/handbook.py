@@ -1,5 +1,5 @@
-"""The tables of docs/troubleshooting.md, out of the table of causes: `make docs` writes them, and a test holds
-the file to them."""
+"""The tables of docs/troubleshooting.md, out of the table of causes: `make docs` writes them, and a test
+holds the file to them."""
 
 from __future__ import annotations
 

@@ -47,6 +47,7 @@ class Socket:
         *,
         free: Callable[[], bool],
         answer_seconds: float,
+        still_seconds: float,
     ) -> None:
         self.id = subscription_id(subscription)
         self._source = source
@@ -54,6 +55,7 @@ class Socket:
         self._app = app
         self._free = free
         self._answer_seconds = answer_seconds
+        self._still_seconds = still_seconds
         self._connection: StampedConnection | None = None
         self._token: Token | None = None
         self._events = 0
@@ -79,7 +81,7 @@ class Socket:
             except Refused as refused:
                 if refused.finding.reason == causes.REFUSED_TOKEN.key and await self._another():
                     continue
-                await self.close()
+                self.drop()
                 return refused.finding
             assert self._token is not None
             self._app.tokens.accepted(self._token)
@@ -95,18 +97,19 @@ class Socket:
             await self._until(lambda message: isinstance(message, HeartbeatReply), causes.SILENT)
             seconds = now() - began
             await self._stays()
+            await self._connection.close()
         except (Refused, ConnectionEnded) as error:
             return _ended(error) if isinstance(error, ConnectionEnded) else error.finding
         finally:
-            await self.close()
+            self.drop()
         lost = f"; {self._events} events came meanwhile, and nobody keeps them" if self._events else ""
         return passed(f"answered after {seconds * 1000:.0f} ms{lost}")
 
-    async def close(self) -> None:
-        """May be called at any time, and twice."""
+    def drop(self) -> None:
+        """Without a farewell, which somebody who has fallen silent would keep waiting for. May be called at
+        any time, and twice."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            await connection.close()
             connection.abort()
 
     # --- what they do -------------------------------------------------------------------------------
@@ -125,7 +128,7 @@ class Socket:
     async def _another(self) -> bool:
         """After a refused token: whether there was another one, and a socket with it."""
         assert self._token is not None
-        await self.close()
+        self.drop()
         if not self._app.tokens.refused(self._token) or not self._free():
             return False
         try:
@@ -154,7 +157,7 @@ class Socket:
     async def _stays(self) -> None:
         assert self._connection is not None
         try:
-            async with asyncio.timeout(STILL_SECONDS):
+            async with asyncio.timeout(self._still_seconds):
                 await self._until(lambda _: False, causes.SILENT)
         except TimeoutError:
             pass

@@ -32,9 +32,18 @@ class SourcePlan:
         rest = self._add("rest", app.rest, self._token, self._to(source.api_url))
         self._add("app", app.state, rest)
 
-    def socket(self, subscription: str, free: Callable[[], bool], answer_seconds: float) -> Socket:
+    def socket(
+        self, subscription: str, free: Callable[[], bool], *, answer_seconds: float, still_seconds: float
+    ) -> Socket:
         """A socket of the doctor's own."""
-        socket = Socket(self._source, subscription, self._app, free=free, answer_seconds=answer_seconds)
+        socket = Socket(
+            self._source,
+            subscription,
+            self._app,
+            free=free,
+            answer_seconds=answer_seconds,
+            still_seconds=still_seconds,
+        )
         there = self._to(subscription if "://" in subscription else self._source.ws_url)
         upgrade = self._add("upgrade", socket.upgrade, there, self._token, target=socket.id)
         accept = self._add("accept", socket.accept, upgrade, target=socket.id)
