@@ -44,6 +44,8 @@ def _parts(der: bytes) -> Iterator[tuple[int, bytes]]:
         if length & 0x80:
             count = length & 0x7F
             length, at = int.from_bytes(der[at : at + count], "big"), at + count
+        if at + length > len(der):
+            raise IndexError
         yield tag, der[at : at + length]
         at += length
 

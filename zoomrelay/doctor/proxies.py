@@ -37,6 +37,13 @@ class Route:
         return f"{self.host}:{self.port}"
 
     @property
+    def readable(self) -> bool:
+        try:
+            return bool(self.host) and self.port > 0
+        except ValueError:
+            return False
+
+    @property
     def supported(self) -> bool:
         return urlsplit(self.url).scheme in ("http", "https") and bool(self.host)
 
@@ -67,5 +74,6 @@ def route(
 
 def _to(url: str, by: str) -> Route:
     found = Route(url if "://" in url else f"http://{url}", "")
-    kind = urlsplit(found.url).scheme
-    return Route(found.url, f"{kind} proxy {found.place}, by {by}")
+    if not found.readable:
+        return Route("invalid:", f"something that is no URL, by {by}")
+    return Route(found.url, f"{urlsplit(found.url).scheme} proxy {found.place}, by {by}")

@@ -161,7 +161,7 @@ class Way:
         certificate = read_certificate(der)
         left_days = (certificate.not_after - datetime.now(UTC)).days
         detail = f"issued by {certificate.issuer}, valid until {certificate.not_after:%Y-%m-%d}"
-        if self._host.name.endswith(_ZOOM) and not await self._public():
+        if f".{self._host.name}".endswith(_ZOOM) and not await self._public():
             return warned(causes.INTERCEPTED, f"{detail}; that is no public authority")
         if left_days < _EXPIRES_SOON_DAYS:
             return warned(causes.TLS_DATE, f"{detail}, in {left_days} days")

@@ -55,14 +55,14 @@ class App:
 
     async def grant(self) -> Finding:
         """Through the manager, which takes the token that is there before it asks for one."""
+        began = asyncio.get_running_loop().time()
         try:
             self.token = await self.tokens.get()
         except TokenError as error:
             return Finding(Verdict.FAIL, str(error), error.reason, error.cure)
-        now = Instant(asyncio.get_running_loop().time(), self._clock.elapsed())
-        left = duration(self.token.life_left(now))
-        age = "new" if now.since(self.token.issued) < REQUEST_SECONDS else "at hand, shared with the relay"
-        return passed(f"by {self.token.grant}, {age}; {left} left")
+        left = duration(self.token.life_left(Instant(began, self._clock.elapsed())))
+        whose = "new" if self.token.issued.loop >= began else "at hand, shared with the relay"
+        return passed(f"by {self.token.grant}, {whose}; {left} left")
 
     async def scopes(self) -> Finding:
         assert self.token is not None
