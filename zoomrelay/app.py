@@ -112,6 +112,7 @@ class Relay:
         self._workers: dict[str, Worker] = {}
         self._intakes: dict[str, SourceIntake] = {}
         self._sessions: dict[str, list[SessionRunner]] = {}
+        self._tokens: dict[str, TokenManager] = {}
         self._fill_rate = FillRate()
         self._stop = asyncio.Event()
         self._reloading = asyncio.Lock()
@@ -188,6 +189,7 @@ class Relay:
             store=FileStore(self.config.state_dir, source),
             protect=protect_rotating,
         )
+        self._tokens[source.name] = tokens
         supervisor.start(f"tokens.{source.name}", tokens.run())
         consumer = self._intakes[source.name]
         twins = Twins()
@@ -396,6 +398,8 @@ class Relay:
 
     def _source_status(self, name: str, stats: SpoolStats) -> SourceStatus:
         counts, intake = stats.sources.get(name, SourceCounts()), self._intakes[name]
+        tokens = self._tokens[name]
+        trouble = tokens.trouble
         return SourceStatus(
             name=name,
             paths=[self._path_status(name, runner, stats) for runner in self._sessions[name]],
@@ -403,6 +407,10 @@ class Relay:
             conservation_error=intake.conservation_error(counts),
             merge_ratio=intake.twins.merge_ratio if intake.twins else None,
             inversions=intake.inversions,
+            token_usable=tokens.usable,
+            token_refused=trouble is not None and not trouble.retryable,
+            token_error=str(trouble or ""),
+            token_cure=trouble.cure if trouble else "",
         )
 
     def _path_status(self, source: str, runner: SessionRunner, stats: SpoolStats) -> PathStatus:

@@ -28,6 +28,7 @@ class Announcer:
         self._reason = ""
         self._refused_label = ""
         self._warned_at: float | None = None
+        self._told_interrupted = False
 
     def issued(self, token: Token) -> None:
         self._count("issued")
@@ -45,6 +46,7 @@ class Announcer:
     def works(self) -> None:
         """There is a token, so whatever was in the way is gone."""
         self._reason = ""
+        self._told_interrupted = False
         self._mark_refused("")
 
     def failed(
@@ -90,6 +92,9 @@ class Announcer:
 
     def interrupted(self) -> None:
         """The answer to the last refresh was lost."""
+        if self._told_interrupted:
+            return
+        self._told_interrupted = True
         self._log.warning(
             "auth.refresh_interrupted",
             detail="the answer to the last refresh never arrived or was not stored, so Zoom may have"

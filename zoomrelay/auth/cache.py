@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -15,6 +16,9 @@ log = structlog.get_logger()
 
 LOCK_PATIENCE_SECONDS = 30.0
 """Longer than a token request may take: whoever holds the lock for so long is stopped, or hangs."""
+_TRIES = 3
+_TRY_AGAIN_SECONDS = 0.5
+"""What must be kept is tried a little longer before it is given up for this time."""
 _CURE = "see to the disk and the permissions of the state directory"
 
 
@@ -68,24 +72,30 @@ class Cache:
         if not self._held:
             self._unsaved = record
             return
-        try:
-            await self._store.write(record)
-        except TokenStoreError as error:
-            self._unsaved = record
-            self._trouble(error)
-        else:
-            self._stored(record)
+        for tries_left in reversed(range(_TRIES if self._strict else 1)):
+            try:
+                await self._store.write(record)
+            except TokenStoreError as error:
+                self._unsaved = record
+                if not tries_left:
+                    self._trouble(error)
+                else:
+                    await asyncio.sleep(_TRY_AGAIN_SECONDS)
+            else:
+                self._stored(record)
+                return
 
     @property
-    def unsaved(self) -> bool:
-        """The store holds less than we know."""
-        return self._unsaved is not None
+    def usable(self) -> bool:
+        """Whether the tokens of the record may be used: not before they are kept, if they must be."""
+        return not self._strict or self._unsaved is None
 
     async def _catch_up(self) -> None:
         """Read, and write what could not be written before, unless somebody else has written since."""
         try:
             found = await self._store.read()
         except TokenStoreError as error:
+            self._held = False  # what cannot be read must not be written over
             self._trouble(error)
             return
         if self._unsaved is not None and _alike(found, self._last_stored):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from random import Random
 
 import structlog
@@ -173,6 +174,16 @@ class TokenManager:
         self._issued(token)
         return token
 
+    @property
+    def trouble(self) -> TokenError | None:
+        """Why the last try brought no token; None once there is one."""
+        return self._failure
+
+    @property
+    def usable(self) -> bool:
+        """There is a token with life left."""
+        return self._left_seconds() > 0
+
     def refresh_token_ends(self) -> float | None:
         """When the refresh token ends, wall-clock seconds; None where there is none, or before the first
         `get`, `redeem` or look at the store."""
@@ -198,14 +209,18 @@ class TokenManager:
             await self.close()
 
     async def close(self) -> None:
-        """End a request that is under way; one that renews a refresh token gets a little time."""
+        """End a request that is under way; one that renews a refresh token gets a little time, and what
+        could not be kept is tried once more."""
         flight = self._flight
-        if flight is None:
-            return
-        if self._rotates:
-            await asyncio.wait([flight], timeout=STOP_SECONDS)
-        flight.cancel()
-        await asyncio.wait([flight])
+        if flight is not None:
+            if self._rotates:
+                await asyncio.wait([flight], timeout=STOP_SECONDS)
+            flight.cancel()
+            await asyncio.wait([flight])
+        if not self._cache.usable:
+            with suppress(TokenUnavailable):
+                async with self._cache.exclusively():
+                    pass
 
     async def _sleep(self, due_seconds: float, now: Instant) -> None:
         """Until then, or the token's end, or something changes, or it is time to look at the store."""
@@ -213,7 +228,8 @@ class TokenManager:
         longest = min(left, LOOK_AT_LEAST_SECONDS) if left > 0 else WATCH_SECONDS
         self._changed.clear()
         try:
-            async with asyncio.timeout(min(due_seconds, longest)):
+            # A timer that is due in less than the clock can tell would come too early, for ever.
+            async with asyncio.timeout(max(min(due_seconds, longest), 0.01)):
                 await self._changed.wait()
         except TimeoutError:
             pass
@@ -222,7 +238,9 @@ class TokenManager:
 
     async def _look(self) -> None:
         """Adopt what others have put into the store."""
-        self._adopt(await self._cache.look())
+        record = await self._cache.look()
+        if self._cache.usable:
+            self._adopt(record)
 
     async def _renew(self) -> None:
         """Join the request that is under way, or start one if that is allowed now. Never raises a
@@ -255,13 +273,15 @@ class TokenManager:
         moment, failure = self._moment(), record.failure
         interrupted_seconds = record.interrupted_wait_seconds(moment)
         if interrupted_seconds > 0:
-            self._failed(_INTERRUPTED, asked=False, left_seconds=interrupted_seconds)
+            self._schedule.resume(0, interrupted_seconds, self._now())
+            self._failed(_INTERRUPTED, asked=False, wait_seconds=interrupted_seconds)
             return True
         if failure is None or failure.credentials != self._endpoint.credentials():
             return False
         left_seconds = failure.wait_left_seconds(moment)
+        self._schedule.resume(failure.count, left_seconds, self._now())
         if left_seconds > 0:
-            self._failed(failure.error(), asked=False, left_seconds=left_seconds, count=failure.count)
+            self._failed(failure.error(), asked=False, wait_seconds=left_seconds)
         return left_seconds > 0
 
     async def _ask(self, record: Record) -> None:
@@ -329,15 +349,10 @@ class TokenManager:
         self._announcer.works()
         self._set(token)
 
-    def _failed(
-        self, error: TokenError, *, asked: bool, left_seconds: float | None = None, count: int = 0
-    ) -> Failure:
-        """`left_seconds`: it happened elsewhere, and forbids asking for so long."""
-        if left_seconds is None:
+    def _failed(self, error: TokenError, *, asked: bool, wait_seconds: float | None = None) -> Failure:
+        """`wait_seconds`: it happened elsewhere, and forbids asking for so long."""
+        if wait_seconds is None:
             wait_seconds = self._schedule.failed(error, self._now())
-        else:
-            wait_seconds = left_seconds
-            self._schedule.resume(count, left_seconds, self._now())
         self._failure = error
         self._announcer.failed(
             error, wait_seconds=wait_seconds, token_left_seconds=self._left_seconds(), asked=asked

@@ -42,11 +42,9 @@ SOURCE_PROBLEMS = [
     ("max_message_bytes = 1.5", 'max_message_bytes: must be a size like "64MiB", or a number of bytes'),
     ('max_message_bytes = "2GiB"', "max_message_bytes: must not be larger than spool.max_bytes"),
     (
-        'grant = "authorization_code"',
-        "grant: authorization_code is not available in this version, which has "
-        "'auto', 'account_credentials', 'client_credentials'",
+        'grant = "code"',
+        "grant: must be 'auto', 'account_credentials', 'client_credentials' or 'authorization_code'",
     ),
-    ('grant = "code"', "grant: must be 'auto', 'account_credentials' or 'client_credentials'"),
     ('verify_signature = "enforce"', "verify_signature: enforce needs secret_token"),
     ('token_url = "zoom.us/oauth/token"', "token_url: must be a URL that begins with https:// or http://"),
     ('token_url = "https://"', "token_url: must be a URL that begins with https:// or http://"),
@@ -500,5 +498,6 @@ def test_every_setting_has_words_for_every_odd_value(place: tuple[str, type, str
 def test_secrets_are_found_by_their_type() -> None:
     assert [key for key, field in fields(SourceConfig).items() if is_secret(field)] == [
         "client_secret",
+        "client_secret_next",
         "secret_token",
     ]
