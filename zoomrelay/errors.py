@@ -136,6 +136,16 @@ class ConnectionEnded(ZoomrelayError):
         """The other side sent a close frame."""
 
 
+class ConsentError(ZoomrelayError):
+    """A person's consent was not given, or could not be had. Its words say what to do."""
+
+
+class StrangeRedirect(ConsentError):
+    """What came back is not the answer to what was asked. The answer may still come."""
+
+    retryable = True
+
+
 # --- sinks ------------------------------------------------------------------------------------------
 
 

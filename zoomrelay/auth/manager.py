@@ -18,7 +18,7 @@ from zoomrelay.auth.rotation import Rotation
 from zoomrelay.auth.schedule import Schedule
 from zoomrelay.auth.stores.base import TokenStore
 from zoomrelay.auth.stores.memory import MemoryStore
-from zoomrelay.auth.token import Instant, Token
+from zoomrelay.auth.token import SHARE, Instant, Token
 from zoomrelay.clock import Clock, boot_id
 from zoomrelay.config.models import SourceConfig
 from zoomrelay.errors import TokenError, TokenUnavailable
@@ -77,16 +77,16 @@ class TokenManager:
 
     # --- for those who need a token -----------------------------------------------------------------
 
-    async def get(self, min_life_seconds: float = 600.0) -> Token:
-        """A token with at least `min_life_seconds` left (less, where tokens are short-lived or a new one
-        cannot be had).
+    async def get(self, min_life_seconds: float = 600.0, *, share: float = SHARE) -> Token:
+        """A token with at least `min_life_seconds` left (less, where a new one cannot be had; of a
+        short-lived token, this `share` of its life will do).
 
         However many ask, one request is made. Where none can be made yet, or it fails, this raises
         `TokenUnavailable` or `TokenRefused` without waiting for the next; its `retry_after` is the
         seconds until that.
         """
         await self._look()
-        if not self._serves(min_life_seconds):
+        if not self._serves(min_life_seconds, share):
             await self._renew()
         token = self._token
         if token is not None and token.life_left(self._now()) > 0:
@@ -381,12 +381,8 @@ class TokenManager:
         if token.refresh_token:
             self._protect(token.refresh_token)
 
-    def _serves(self, min_life_seconds: float) -> bool:
-        """Whether the token has that life left; of a short-lived one, a quarter of its life will do."""
-        token = self._token
-        return token is not None and (
-            token.life_left(self._now()) >= min(min_life_seconds, token.life_seconds / 4)
-        )
+    def _serves(self, min_life_seconds: float, share: float = SHARE) -> bool:
+        return self._token is not None and self._token.serves(self._now(), min_life_seconds, share)
 
     def _no_token(self) -> TokenError:
         """The last failure, said anew with the time that is left to wait."""

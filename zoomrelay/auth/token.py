@@ -14,6 +14,9 @@ import msgspec
 DEFAULT_LIFE_SECONDS = 3600.0
 """Life of a token whose answer does not tell; what Zoom documents for every grant used here."""
 
+SHARE = 0.25
+"""Of a token's life: with less left it is no longer good enough for a new connection."""
+
 
 class Instant(NamedTuple):
     """A moment on two clocks: the event loop's, and the one that also counts suspended time."""
@@ -47,6 +50,10 @@ class Token:
     def life_left(self, now: Instant) -> float:
         """Seconds it may still be used; not positive once it is over."""
         return self.life_seconds - now.since(self.issued)
+
+    def serves(self, now: Instant, min_life_seconds: float, share: float = SHARE) -> bool:
+        """Whether it has that life left; of a short-lived one, this `share` of its life will do."""
+        return self.life_left(now) >= min(min_life_seconds, self.life_seconds * share)
 
 
 def read_token(answer: Mapping[str, object], *, grant: str, issued: Instant) -> Token | None:
