@@ -234,6 +234,7 @@ MALFORMED_TOKEN = Cause(
     "malformed_token",
     "Zoom cannot read the token that it was given.",
     "forget the token and ask for a new one; if that repeats, something on the way changes requests",
+    True,
     codes=(4724,),
 )
 TOKEN_INDEX = Cause(
@@ -321,7 +322,12 @@ ENDLESS = Cause(
     "The answer has no end, so it is not Zoom's.",
     "check token_url, and whether a proxy or a sign-in page stands between",
 )
-TOKEN_URL = Cause("token_url", "The address of the token endpoint is none.", "check token_url", True)
+TOKEN_URL = Cause(
+    "token_url",
+    "The address of the token endpoint is none.",
+    "check token_url, which must begin with https://",
+    True,
+)
 
 TOKEN = Section(
     "No token",

@@ -19,6 +19,7 @@ from zoomrelay.cli.columns import printable
 from zoomrelay.cli.options import ConfigOption, load_config
 from zoomrelay.config.files import RUN_SECRETS
 from zoomrelay.config.load import Loaded
+from zoomrelay.config.schema import field_at, is_secret
 from zoomrelay.doctor.examination import Examination
 from zoomrelay.doctor.finding import Report, Verdict, any_failed
 from zoomrelay.errors import ConfigError
@@ -105,13 +106,14 @@ def _where(loaded: Loaded) -> str:
 def secret_files(loaded: Loaded) -> list[Path]:
     """Files in which a secret stands, without those that a service manager or container keeps for us."""
     private = [Path(d) for d in (os.environ.get("CREDENTIALS_DIRECTORY"), RUN_SECRETS) if d]
-    inline = any(loaded.origins[path] == str(loaded.file) for path in loaded.origins if _is_secret(path))
+    inline = any(origin == str(loaded.file) for path, origin in loaded.origins.items() if _is_secret(path))
     files = [file for file in loaded.files_read if file != loaded.file or inline]
     return [file for file in files if not any(file.is_relative_to(directory) for directory in private)]
 
 
 def _is_secret(path: str) -> bool:
-    return path.endswith(("client_secret", "secret_token"))
+    field = field_at(tuple(path.split(".")))
+    return field is not None and is_secret(field)
 
 
 # --- what is shown ------------------------------------------------------------------------------------

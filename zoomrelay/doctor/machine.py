@@ -87,7 +87,7 @@ class Machine:
 
     def _judge_directory(self) -> Finding:
         found = self.path.stat()
-        if found.st_uid != os.geteuid():
+        if os.geteuid() not in (found.st_uid, 0):
             return warned(causes.STATE_FOREIGN, f"it belongs to {_user(found.st_uid)}")
         if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
             return failed(causes.STATE_DIR, "it cannot be written")
