@@ -11,6 +11,8 @@ from email.utils import formatdate
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from zoomrelay import causes
 from zoomrelay.admin.health import PathStatus
@@ -48,6 +50,17 @@ def test_issuer_and_dates_are_read() -> None:
 def test_half_a_certificate_is_none(length: int) -> None:
     with pytest.raises(ValueError):
         read_certificate(_der("good.pem")[:length])
+
+
+@given(st.data())
+def test_what_a_certificate_is_not_is_said_in_one_way(data: st.DataObject) -> None:
+    whole = bytearray(_der("good.pem"))
+    for at in data.draw(st.lists(st.integers(0, len(whole) - 1), max_size=5)):
+        whole[at] = data.draw(st.integers(0, 255))
+    try:
+        assert read_certificate(bytes(whole)).issuer
+    except ValueError:
+        pass
 
 
 # --- proxies ------------------------------------------------------------------------------------------
