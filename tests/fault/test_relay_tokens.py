@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
+import sys
 from pathlib import Path
-from random import Random
 
 import msgspec
 import pytest
-from prometheus_client import CollectorRegistry
 
-from tests.support import crash
+from tests.support import crash, token_user
 from tests.support.lab import Lab
-from tests.support.process import RelayProcess
+from tests.support.process import RelayProcess, environment
 from tests.support.token_server import RotatingZoom
-from zoomrelay.auth.endpoint import TokenEndpoint
-from zoomrelay.auth.manager import TokenManager
-from zoomrelay.auth.record import Record
-from zoomrelay.auth.stores.file import FileStore
-from zoomrelay.clock import SystemClock
-from zoomrelay.config import load
-from zoomrelay.telemetry.metrics import Metrics
 
 
 async def test_restarts_and_kills_cost_no_token(tmp_path: Path) -> None:
@@ -106,25 +99,12 @@ class User:
         self.relay = RelayProcess(directory)
         (directory / "state").mkdir(mode=0o700)
         self.relay.config_file.write_text(_CONFIG.format(state=directory / "state", url=zoom.url))
-        config = load(self.relay.config_file, environ={}).config
-        source = config.sources["main"]
-        self.store = FileStore(config.state_dir, source)
-        self.manager = TokenManager(
-            source,
-            TokenEndpoint(source, SystemClock()),
-            SystemClock(),
-            Random(1),
-            Metrics(CollectorRegistry()),
-            store=self.store,
-        )
+        self.manager = token_user.manager(self.relay.config_file)
 
     async def log_in(self) -> None:
         """So that the access token must be renewed at once."""
         await self.manager.redeem("code", verifier="v", redirect_uri="http://127.0.0.1/")
         await self.manager.forget()
-
-    async def kept(self) -> Record:
-        return await self.store.read()
 
 
 STEPS = [
@@ -174,3 +154,39 @@ async def _says_what_was_lost(user: User) -> None:
 
 def _has_token(user: User) -> bool:
     return bool(user.relay.log("auth.token_issued") or user.relay.log("auth.token_adopted"))
+
+
+# --- several processes ----------------------------------------------------------------------------------
+
+
+async def _ask(user: User, point: str = "") -> tuple[int, str]:
+    """What one more process gets: its exit code and the token."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tests.support.token_user",
+        str(user.relay.config_file),
+        env=environment({crash.VARIABLE: point} if point else {}),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(60):
+        told, _ = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, told.decode().rpartition("\n")[2]  # the log stands before it
+
+
+async def test_several_processes_share_one_token_and_one_is_killed_with_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "*")
+    async with RotatingZoom() as zoom:
+        user = User(tmp_path, zoom)
+        await user.log_in()
+        points = ["tokens.ask.before", "tokens.keep.half:2", "", "", ""]
+        zoom.old_works = True
+        answers = await asyncio.gather(*(_ask(user, point) for point in points))
+        tokens = {token for code, token in answers if code == 0}
+        assert {code for code, _ in answers[2:]} == {0}
+        assert len(tokens) == 1 and tokens < set(zoom.issued)
+        assert 2 <= len(zoom.grants) <= 3, "a login, a renewal, and one whose process was killed"
+        assert await _ask(user) == (0, tokens.pop())

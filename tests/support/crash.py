@@ -90,7 +90,7 @@ def main() -> None:
     point, _, passage = os.environ[VARIABLE].partition(":")
     assert point in POINTS + TOKEN_POINTS + FAILURES, point
     countdown = Countdown(point, int(passage or 1))
-    for wrap in (_commits, _settlements, _files, _outputs, _posts, _ledgers, _intakes, _tokens):
+    for wrap in (_commits, _settlements, _files, _outputs, _posts, _ledgers, _intakes, wrap_tokens):
         wrap(countdown)
     cli.main()
 
@@ -193,7 +193,7 @@ def _intakes(countdown: Countdown) -> None:
     admit.Gate.done = checked  # type: ignore[method-assign]
 
 
-def _tokens(countdown: Countdown) -> None:
+def wrap_tokens(countdown: Countdown) -> None:
     replace, write, request = FileStore.replace, file.write_synced, endpoint.TokenEndpoint.request
 
     def replaced(self: FileStore, record: Record) -> None:

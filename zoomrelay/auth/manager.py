@@ -71,6 +71,8 @@ class TokenManager:
         self._boot = boot_id()
         self._token: Token | None = None
         self._failure: TokenError | None = None
+        self._failed_with = ""
+        """The credentials of the last failure."""
         self._refused: list[str] = []
         """Values that somebody found refused, the last few."""
         self._flight: asyncio.Task[None] | None = None
@@ -199,6 +201,7 @@ class TokenManager:
             while True:
                 if not self._serves(0.0):
                     await self._look()
+                    self._reconsider()
                 now = self._now()
                 due_seconds = self._schedule.due_seconds(self._token, now)
                 self._publish(now)
@@ -246,6 +249,7 @@ class TokenManager:
     async def _renew(self) -> None:
         """Join the request that is under way, or start one if that is allowed now. Never raises a
         `TokenError`: what came of it is in `_token` and `_failure`."""
+        self._reconsider()
         if self._flight is None and self._schedule.wait_seconds(self._now()) <= 0:
             self._flight = asyncio.create_task(self._request(self._token), name=f"auth.request:{self._name}")
         if (flight := self._flight) is not None:
@@ -253,6 +257,12 @@ class TokenManager:
             await asyncio.wait([flight])
             if not flight.cancelled():
                 flight.result()
+
+    def _reconsider(self) -> None:
+        """With other credentials there is no reason to wait."""
+        if self._failed_with and self._failed_with != self._endpoint.credentials():
+            self._failed_with = ""
+            self._schedule.forget()
 
     async def _request(self, unwanted: Token | None) -> None:
         """Get another token than this."""
@@ -345,7 +355,7 @@ class TokenManager:
         self._announcer.issued(token)
 
     def _use(self, token: Token) -> None:
-        self._failure = None
+        self._failure, self._failed_with = None, ""
         self._schedule.succeeded()
         self._announcer.works()
         self._set(token)
@@ -354,7 +364,7 @@ class TokenManager:
         """`wait_seconds`: it happened elsewhere, and forbids asking for so long."""
         if wait_seconds is None:
             wait_seconds = self._schedule.failed(error, self._now())
-        self._failure = error
+        self._failure, self._failed_with = error, self._endpoint.credentials()
         self._announcer.failed(
             error, wait_seconds=wait_seconds, token_left_seconds=self._left_seconds(), asked=asked
         )
@@ -366,7 +376,7 @@ class TokenManager:
             str(error),
             not error.retryable,
             error.cure,
-            self._endpoint.credentials(),
+            self._failed_with,
         )
 
     # --- small things -------------------------------------------------------------------------------

@@ -110,13 +110,14 @@ class House:
         clock: LoopClock | None = None,
         endpoint: FakeEndpoint | None = None,
         store: TokenStore | None = None,
+        metrics: Metrics | None = None,
         seed: int = 3,
         **source: object,
     ) -> None:
         self.clock = clock or LoopClock()
         self.endpoint = endpoint or FakeEndpoint(self.clock)
         self.store = store or MemoryStore()
-        self.metrics = Metrics(CollectorRegistry())
+        self.metrics = metrics or Metrics(CollectorRegistry())
         self.protected: list[str] = []
         self._source = source
         fields = {"name": "main", "account_id": "a", "client_id": "c", "client_secret": "s", **source}
@@ -130,8 +131,15 @@ class House:
             protect=self.protected.append,
         )
 
-    def beside(self, seed: int = 4) -> House:
-        return House(clock=self.clock, endpoint=self.endpoint, store=self.store, seed=seed, **self._source)
+    def beside(self, seed: int = 4, metrics: Metrics | None = None) -> House:
+        return House(
+            clock=self.clock,
+            endpoint=self.endpoint,
+            store=self.store,
+            metrics=metrics,
+            seed=seed,
+            **self._source,
+        )
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

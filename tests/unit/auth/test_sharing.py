@@ -62,9 +62,11 @@ async def test_a_thousand_starts_in_an_hour_make_two_requests() -> None:
     """A relay that crashes again and again, and scripts beside it that want a token."""
     random, house = Random(1), House()
     for seed in range(1000):
-        async with house.beside(seed).running():
+        async with house.beside(seed, house.metrics).running():
             await asyncio.sleep(random.uniform(0.6, 3.5))
-            assert (await house.beside(seed).manager.get()).life_left(house.manager._now()) > 600
+            assert (await house.beside(seed, house.metrics).manager.get()).life_left(
+                house.manager._now()
+            ) > 600
         await asyncio.sleep(random.uniform(0, 3.0))
     assert 3000 <= asyncio.get_running_loop().time() <= 3600
     assert len(house.endpoint.asked) == 2
@@ -75,7 +77,7 @@ async def test_a_process_that_dies_while_it_asks_asks_twice_and_then_once_an_hou
     house.endpoint.error = Died()  # type: ignore[assignment]
     for seed in range(1000):
         try:
-            await house.beside(seed).manager.get()
+            await house.beside(seed, house.metrics).manager.get()
         except Died:
             pass
         except TokenUnavailable as error:
@@ -96,7 +98,7 @@ async def test_a_start_minds_the_wait_of_the_one_before(error: TokenUnavailable 
     house.endpoint.error = error
     for seed in range(360):
         with pytest.raises(type(error)) as caught:
-            await house.beside(seed).manager.get()
+            await house.beside(seed, house.metrics).manager.get()
         assert (caught.value.reason, caught.value.cure) == (error.reason, error.cure)
         await asyncio.sleep(10)
     assert len(house.endpoint.asked) < (60 if error is REFUSED else 120)
@@ -110,6 +112,20 @@ async def test_with_other_credentials_there_is_nothing_to_wait_for() -> None:
         await house.manager.get()
     house.endpoint.error, house.endpoint.secret = None, "second"
     assert (await house.beside().manager.get()).value == "secret-2"
+
+
+async def test_a_secret_that_was_mended_is_tried_within_seconds() -> None:
+    house = House()
+    house.endpoint.error = REFUSED
+    async with house.running():
+        await asyncio.sleep(1800)
+        assert house.sample("token_refused", reason="invalid_client") == 1
+        asked = len(house.endpoint.asked)
+        house.endpoint.error, house.endpoint.secret = None, "second"
+        await asyncio.sleep(7)
+        assert len(house.endpoint.asked) == asked + 1
+        assert house.sample("token_refused", reason="invalid_client") == 0
+        assert await house.manager.get()
 
 
 async def test_a_refusal_by_the_socket_adopts_a_newer_token_first() -> None:

@@ -60,7 +60,8 @@ class FileStore:
         return self._load()
 
     async def write(self, record: Record) -> None:
-        await _to_its_end(lambda: self.replace(record))
+        with _in_our_words(self.path):
+            await _to_its_end(lambda: self.replace(record))
 
     @asynccontextmanager
     async def lock(self, patience_seconds: float) -> AsyncIterator[None]:
@@ -151,15 +152,14 @@ class FileStore:
     # --- writing ------------------------------------------------------------------------------------
 
     def replace(self, record: Record) -> None:
-        """Blocks. What `write` promises."""
-        with _in_our_words(self.path):
-            self._make_directory()
-            self._set_aside()
-            fresh = self.path.with_suffix(".json.new")
-            fresh.unlink(missing_ok=True)
-            write_synced(fresh, msgspec.json.encode(record.bound_to(self._app)))
-            fresh.rename(self.path)
-            _sync_directory(self.directory)
+        """Blocks. What `write` promises; raises `OSError` too."""
+        self._make_directory()
+        self._set_aside()
+        fresh = self.path.with_suffix(".json.new")
+        fresh.unlink(missing_ok=True)
+        write_synced(fresh, msgspec.json.encode(record.bound_to(self._app)))
+        fresh.rename(self.path)
+        _sync_directory(self.directory)
 
     def _set_aside(self) -> None:
         """Move away what is no record of ours, whatever it is."""
