@@ -223,12 +223,12 @@ class Relay:
         log.info("relay.stopping", drain_seconds=self.config.drain_seconds)
         deadline = asyncio.get_running_loop().time() + self.config.drain_seconds
         if self.config.spool.type == "memory":
-            await self._stop_receiving(supervisor)
+            await self._stop_receiving(supervisor, deadline)
             await self._drain(deadline)
             await self._stop_sinks(supervisor, deadline)
         else:
             await self._stop_sinks(supervisor, deadline)
-            await self._stop_receiving(supervisor)
+            await self._stop_receiving(supervisor, deadline)
         supervisor.may_end("ledger")
         self.ledger.stop()
         await supervisor.finish("ledger", _CLOSE_SECONDS)
@@ -249,7 +249,7 @@ class Relay:
         if not await supervisor.finish(_sink_name(name), left):
             log.warning("sink.stopped_in_flight", sink=name, hint="what was under way may be sent again")
 
-    async def _stop_receiving(self, supervisor: Supervisor) -> None:
+    async def _stop_receiving(self, supervisor: Supervisor, deadline: float) -> None:
         runners = [(name, runner) for name, group in self._sessions.items() for runner in group]
         for name, runner in runners:
             supervisor.may_end(_session_name(name, runner))
@@ -263,7 +263,8 @@ class Relay:
         self.ledger.settle_troubles(finish=True)
         supervisor.may_end("intake")
         self._intake.stop()
-        if not await supervisor.finish("intake", _CLOSE_SECONDS):
+        left = deadline - asyncio.get_running_loop().time()
+        if not await supervisor.finish("intake", max(left, _CLOSE_SECONDS)):
             log.error(
                 "relay.events_unheld", events=self._intake.waiting, hint="the spool could not take them"
             )
