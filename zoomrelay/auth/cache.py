@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
 
+from zoomrelay import causes
 from zoomrelay.auth.record import Record
 from zoomrelay.auth.stores.base import TokenStore
 from zoomrelay.errors import TokenStoreBusy, TokenStoreError, TokenUnavailable
@@ -19,7 +20,6 @@ LOCK_PATIENCE_SECONDS = 30.0
 _TRIES = 3
 _TRY_AGAIN_SECONDS = 0.5
 """What must be kept is tried a little longer before it is given up for this time."""
-_CURE = "see to the disk and the permissions of the state directory"
 
 
 class Cache:
@@ -120,7 +120,9 @@ class Cache:
         if self._strict:
             reason = "cache_busy" if isinstance(error, TokenStoreBusy) else "cache_unwritable"
             raise TokenUnavailable(
-                f"the refresh token cannot be renewed without its cache: {error}", reason=reason, cure=_CURE
+                f"the refresh token cannot be renewed without its cache: {error}",
+                reason=reason,
+                cure=causes.CACHE_UNWRITABLE.cure,
             ) from error
 
     def _note_trouble(self, error: TokenStoreError) -> None:
@@ -132,7 +134,13 @@ class Cache:
                 if self._strict
                 else "tokens are kept in memory, and not shared with other processes"
             )
-            say("auth.cache_unavailable", source=self._source, error=str(error), effect=effect, cure=_CURE)
+            say(
+                "auth.cache_unavailable",
+                source=self._source,
+                error=str(error),
+                effect=effect,
+                cure=causes.CACHE_UNWRITABLE.cure,
+            )
 
 
 def _alike(one: Record, other: Record) -> bool:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import httpx
 
-from zoomrelay import __version__
+from zoomrelay import __version__, causes
+from zoomrelay.causes import Cause
 from zoomrelay.config.models import SourceConfig
 from zoomrelay.errors import TokenUnavailable
 
@@ -57,13 +58,16 @@ async def post(
         async with asyncio.timeout(timeout_seconds):
             return await _post(source, url, form, client_secret, timeout_seconds)
     except (TimeoutError, httpx.TimeoutException) as error:
-        unavailable = TokenUnavailable("the token endpoint did not answer in time", reason="timeout")
+        unavailable = TokenUnavailable(
+            "the token endpoint did not answer in time", reason="timeout", cure=causes.TIMEOUT.cure
+        )
         unavailable.answer_lost = not isinstance(error, _NOT_SENT)
         raise unavailable from error
     except httpx.HTTPError as error:
         raise _unreachable(error) from error
     except httpx.InvalidURL:
-        raise TokenUnavailable("token_url is no URL", reason="token_url", cure="check token_url") from None
+        cure = causes.TOKEN_URL.cure
+        raise TokenUnavailable("token_url is no URL", reason="token_url", cure=cure) from None
 
 
 async def _post(
@@ -81,7 +85,9 @@ async def _post(
         async for chunk in response.aiter_bytes():
             body += chunk
             if len(body) > MAX_ANSWER_BYTES:
-                error = TokenUnavailable("the token endpoint's answer has no end", reason="oversize")
+                error = TokenUnavailable(
+                    "the token endpoint's answer has no end", reason="oversize", cure=causes.ENDLESS.cure
+                )
                 error.answer_lost = True
                 raise error
         return Answer(response.status_code, response.headers, bytes(body))
@@ -99,40 +105,38 @@ def _client(source: SourceConfig, auth: tuple[str, str] | None, timeout_seconds:
         )
     except (OSError, ssl.SSLError) as error:
         raise TokenUnavailable(
-            "the CA file could not be read", reason="tls", cure=f"check ca_file ({source.ca_file})"
+            f"the CA file {source.ca_file} could not be read", reason="tls", cure=causes.CA_FILE.cure
         ) from error
     except (ValueError, ImportError, httpx.InvalidURL):
         # Without their cause: these quote the proxy's URL, which may hold a password.
         raise TokenUnavailable(
-            "the proxy's address cannot be used",
-            reason="proxy",
-            cure="set proxy (or HTTPS_PROXY) to http://host:port; SOCKS is not supported",
+            "the proxy's address cannot be used", reason="proxy", cure=causes.PROXY.cure
         ) from None
 
 
 def _unreachable(error: httpx.HTTPError) -> TokenUnavailable:
-    stage, cure = _stage(error)
+    stage, cause = _stage(error)
     unavailable = TokenUnavailable(
-        f"the token endpoint could not be reached ({stage})", reason=stage, cure=cure
+        f"the token endpoint could not be reached ({stage})", reason=stage, cure=cause.cure
     )
     unavailable.answer_lost = not isinstance(error, _NOT_SENT)
     return unavailable
 
 
-def _stage(error: httpx.HTTPError) -> tuple[str, str]:
+def _stage(error: httpx.HTTPError) -> tuple[str, Cause]:
     """Where on the way it failed, and what to look at."""
     if isinstance(error, httpx.ProxyError):
-        return "proxy", "the proxy refused: check proxy, HTTPS_PROXY and NO_PROXY"
+        return "proxy", causes.PROXY
     if isinstance(error, httpx.UnsupportedProtocol):
-        return "token_url", "token_url must begin with https://"
+        return "token_url", causes.TOKEN_URL
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError) and cause.verify_code in _NOT_NOW:
-            return "tls", "the certificate is not valid today: check this machine's clock"
+            return "tls", causes.TLS_DATE
         if isinstance(cause, ssl.SSLError):
-            return "tls", "if a proxy opens TLS on the way, set ca_file to its certificate"
+            return "tls", causes.TLS
         if isinstance(cause, socket.gaierror):
-            return "dns", "check the name server, and token_url"
-    return "tcp", "check that this machine may reach the token endpoint on TCP port 443, or set proxy"
+            return "dns", causes.DNS
+    return "tcp", causes.TCP
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -9,6 +9,7 @@ from random import Random
 
 import structlog
 
+from zoomrelay import causes
 from zoomrelay.auth.announce import Announcer
 from zoomrelay.auth.cache import Cache
 from zoomrelay.auth.endpoint import Endpoint
@@ -116,7 +117,7 @@ class TokenManager:
             age_seconds=round(self._now().since(token.issued)),
             next=verdict.value,
             next_grant=self._grants.current,
-            cure=_CURE if verdict is Verdict.EXHAUSTED else None,
+            cure=causes.FRESH_REFUSED.cure if verdict is Verdict.EXHAUSTED else None,
         )
         return verdict is not Verdict.EXHAUSTED
 
@@ -420,12 +421,8 @@ class TokenManager:
         return self._token.life_left(self._now()) if self._token is not None else 0.0
 
 
-_CURE = (
-    "Zoom's socket refuses fresh tokens of this app: check that the subscription belongs to it, that it is"
-    " activated and has its WebSocket scopes, and that no other program uses the same app"
-)
 _INTERRUPTED = TokenUnavailable(
     "the last requests for a token were cut off by the end of the process",
     reason="interrupted",
-    cure="find out what ends the process; `zoomrelay token --forget` lets it ask at once",
+    cure=causes.INTERRUPTED.cure,
 )

@@ -8,7 +8,10 @@ from zoomrelay.auth.record import Moment, Record
 from zoomrelay.auth.token import Token
 from zoomrelay.errors import TokenError, TokenRefused
 
-_OF_THE_TOKEN = ("invalid_grant", "invalid_request", "invalid_scope", "token_revoked")
+_OF_THE_TOKEN = (
+    *("invalid_grant", "invalid_request", "invalid_scope"),
+    *("invalid_token", "malformed_token", "token_revoked"),
+)
 """Refusals that speak of the refresh token; the others speak of the app."""
 
 

@@ -69,7 +69,7 @@ def _redeemed(config: Config, source: SourceConfig, consent: Consent, code: str)
             code, verifier=consent.verifier, redirect_uri=consent.redirect_uri
         )
     except TokenRefused as error:
-        if error.reason in ("invalid_grant", "invalid_request"):
+        if error.reason in ("invalid_grant", "invalid_request", "invalid_token", "redirect_mismatch"):
             error.cure = _SPENT  # elsewhere these words speak of the app
         raise
 
