@@ -13,14 +13,14 @@ from zoomrelay import causes
 from zoomrelay.auth.announce import Announcer
 from zoomrelay.auth.cache import Cache
 from zoomrelay.auth.endpoint import Endpoint
+from zoomrelay.auth.failures import Failures, Timekeeper
 from zoomrelay.auth.grants import Grants, Verdict
-from zoomrelay.auth.record import Failure, Moment, Record
+from zoomrelay.auth.record import Record
 from zoomrelay.auth.rotation import Rotation
-from zoomrelay.auth.schedule import Schedule
 from zoomrelay.auth.stores.base import TokenStore
 from zoomrelay.auth.stores.memory import MemoryStore
 from zoomrelay.auth.token import SHARE, Instant, Token
-from zoomrelay.clock import Clock, boot_id
+from zoomrelay.clock import Clock
 from zoomrelay.config.models import SourceConfig
 from zoomrelay.errors import TokenError, TokenUnavailable
 from zoomrelay.telemetry.metrics import Metrics
@@ -60,19 +60,16 @@ class TokenManager:
         """`protect` is told every token's value before anybody else sees it, for redaction."""
         self._name = source.name
         self._endpoint = endpoint
-        self._clock = clock
+        self._time = Timekeeper(clock)
         self._protect = protect
         self._rotates = source.grant == "authorization_code"
         self._grants = Grants(source)
-        self._schedule = Schedule(random)
         self._announcer = Announcer(source.name, metrics)
+        self._failures = Failures(random, endpoint, self._announcer, self._time)
+        self._schedule = self._failures.schedule
         self._cache = Cache(store or MemoryStore(), source.name, strict=self._rotates)
         self._rotation = Rotation(source.name, endpoint, self._announcer)
-        self._boot = boot_id()
         self._token: Token | None = None
-        self._failure: TokenError | None = None
-        self._failed_with = ""
-        """The credentials of the last failure."""
         self._refused: list[str] = []
         """Values that somebody found refused, the last few."""
         self._flight: asyncio.Task[None] | None = None
@@ -92,9 +89,9 @@ class TokenManager:
         if not self._serves(min_life_seconds, share):
             await self._renew()
         token = self._token
-        if token is not None and token.life_left(self._now()) > 0:
+        if token is not None and token.life_left(self._time.now()) > 0:
             return token
-        raise self._no_token()
+        raise self._failures.said_anew()
 
     def invalidate(self, token: Token) -> None:
         """Somebody found this token refused: forget it. Ignored if it is not the current one."""
@@ -114,7 +111,7 @@ class TokenManager:
             "auth.token_refused_by_socket",
             source=self._name,
             grant=token.grant,
-            age_seconds=round(self._now().since(token.issued)),
+            age_seconds=round(self._time.now().since(token.issued)),
             next=verdict.value,
             next_grant=self._grants.current,
             cure=causes.FRESH_REFUSED.cure if verdict is Verdict.EXHAUSTED else None,
@@ -148,8 +145,7 @@ class TokenManager:
         Raises `TokenUnavailable` where the store must be written and cannot."""
         async with self._cache.exclusively():
             await self._cache.save(self._cache.record.forgotten(everything=everything))
-        self._schedule.forget()
-        self._failure = None
+        self._failures.forget()
         self._set(None)
 
     async def revoke(self) -> None:
@@ -173,14 +169,14 @@ class TokenManager:
                 raise TokenUnavailable("Zoom's answer held no refresh token", reason="no_refresh_token")
             self._hide(token)
             await self._cache.save(self._issued_record(record.forgotten(everything=True), token))
-        self._schedule.forget()
+        self._failures.forget()
         self._issued(token)
         return token
 
     @property
     def trouble(self) -> TokenError | None:
         """Why the last try brought no token; None once there is one."""
-        return self._failure
+        return self._failures.last
 
     @property
     def usable(self) -> bool:
@@ -201,8 +197,8 @@ class TokenManager:
             while True:
                 if not self._serves(0.0):
                     await self._look()
-                    self._reconsider()
-                now = self._now()
+                    self._failures.reconsider()
+                now = self._time.now()
                 due_seconds = self._schedule.due_seconds(self._token, now)
                 self._publish(now)
                 if due_seconds <= 0:
@@ -248,21 +244,15 @@ class TokenManager:
 
     async def _renew(self) -> None:
         """Join the request that is under way, or start one if that is allowed now. Never raises a
-        `TokenError`: what came of it is in `_token` and `_failure`."""
-        self._reconsider()
-        if self._flight is None and self._schedule.wait_seconds(self._now()) <= 0:
+        `TokenError`: what came of it is in `_token` and `_failures`."""
+        self._failures.reconsider()
+        if self._flight is None and self._schedule.wait_seconds(self._time.now()) <= 0:
             self._flight = asyncio.create_task(self._request(self._token), name=f"auth.request:{self._name}")
         if (flight := self._flight) is not None:
             # `wait` and not `await`: who stops waiting does not take the token away from the others.
             await asyncio.wait([flight])
             if not flight.cancelled():
                 flight.result()
-
-    def _reconsider(self) -> None:
-        """With other credentials there is no reason to wait."""
-        if self._failed_with and self._failed_with != self._endpoint.credentials():
-            self._failed_with = ""
-            self._schedule.forget()
 
     async def _request(self, unwanted: Token | None) -> None:
         """Get another token than this."""
@@ -271,42 +261,26 @@ class TokenManager:
                 self._adopt(self._cache.record)
                 if self._token is not None and self._token is not unwanted and self._serves(float("inf")):
                     return
-                if not self._must_rest(self._cache.record):
+                if not self._failures.must_rest(self._cache.record, self._token):
                     await self._ask(self._cache.record)
         except TokenError as error:
-            self._failed(error, asked=False)
+            self._failures.add(error, self._token, asked=False)
         finally:
             self._flight = None
             self._changed.set()
 
-    def _must_rest(self, record: Record) -> bool:
-        """Whether a failure that another process noted forbids asking now; then it is ours too."""
-        moment, failure = self._moment(), record.failure
-        interrupted_seconds = record.interrupted_wait_seconds(moment)
-        if interrupted_seconds > 0:
-            self._schedule.resume(0, interrupted_seconds, self._now())
-            self._failed(_INTERRUPTED, asked=False, wait_seconds=interrupted_seconds)
-            return True
-        if failure is None or failure.credentials != self._endpoint.credentials():
-            return False
-        left_seconds = failure.wait_left_seconds(moment)
-        self._schedule.resume(failure.count, left_seconds, self._now())
-        if left_seconds > 0:
-            self._failed(failure.error(), asked=False, wait_seconds=left_seconds)
-        return left_seconds > 0
-
     async def _ask(self, record: Record) -> None:
         if self._rotates and record.refresh is None:
-            self._failed(self._rotation.login_needed(), asked=False)
+            self._failures.add(self._rotation.login_needed(), self._token, asked=False)
             return
-        await asyncio.sleep(self._schedule.spacing_seconds(self._now()))
-        self._schedule.asked(self._now())
-        asking = record.asking(self._moment(), rotating=self._rotates, refused=self._refused)
+        await asyncio.sleep(self._schedule.spacing_seconds(self._time.now()))
+        self._schedule.asked(self._time.now())
+        asking = record.asking(self._time.moment(), rotating=self._rotates, refused=self._refused)
         await self._cache.save(asking)
         try:
             token = await self._fetch(record)
         except TokenError as error:
-            failure = self._failed(error, asked=True)
+            failure = self._failures.add(error, self._token, asked=True)
             await self._cache.save(asking.failed(failure, self._rotation.after(error, record, asking)))
         except asyncio.CancelledError:
             await self._cache.save(asking.withdrawn())
@@ -322,7 +296,7 @@ class TokenManager:
         return await self._endpoint.request(self._grants.current)
 
     def _issued_record(self, record: Record, token: Token) -> Record:
-        return record.issued(token, self._moment(), self._now().since(token.issued))
+        return record.issued(token, self._time.moment(), self._time.now().since(token.issued))
 
     # --- what came of it ----------------------------------------------------------------------------
 
@@ -330,16 +304,16 @@ class TokenManager:
         """Use the record's token if it is newer than ours and nobody refused it."""
         if record.refresh is not None:
             self._protect(record.refresh.value)
-        found = record.access.revived(self._moment(), self._now()) if record.access else None
+        found = record.access.revived(self._time.moment(), self._time.now()) if record.access else None
         if found is None or not self._is_better(found):
             return
         self._hide(found)
         self._grants.adopted(found.grant)
         self._use(found)
-        self._announcer.adopted(found, found.life_left(self._now()))
+        self._announcer.adopted(found, found.life_left(self._time.now()))
 
     def _is_better(self, found: Token) -> bool:
-        now, held = self._now(), self._token
+        now, held = self._time.now(), self._token
         return (
             found.value not in self._refused
             and self._grants.serves(found.grant)
@@ -355,37 +329,10 @@ class TokenManager:
         self._announcer.issued(token)
 
     def _use(self, token: Token) -> None:
-        self._failure, self._failed_with = None, ""
-        self._schedule.succeeded()
-        self._announcer.works()
+        self._failures.over()
         self._set(token)
 
-    def _failed(self, error: TokenError, *, asked: bool, wait_seconds: float | None = None) -> Failure:
-        """`wait_seconds`: it happened elsewhere, and forbids asking for so long."""
-        if wait_seconds is None:
-            wait_seconds = self._schedule.failed(error, self._now())
-        self._failure, self._failed_with = error, self._endpoint.credentials()
-        self._announcer.failed(
-            error, wait_seconds=wait_seconds, token_left_seconds=self._left_seconds(), asked=asked
-        )
-        return Failure(
-            self._moment(),
-            wait_seconds,
-            self._schedule.failures,
-            error.reason,
-            str(error),
-            not error.retryable,
-            error.cure,
-            self._failed_with,
-        )
-
     # --- small things -------------------------------------------------------------------------------
-
-    def _now(self) -> Instant:
-        return Instant(asyncio.get_running_loop().time(), self._clock.elapsed())
-
-    def _moment(self) -> Moment:
-        return Moment(self._clock.wall(), self._clock.elapsed(), self._boot)
 
     def _hide(self, token: Token) -> None:
         self._protect(token.value)
@@ -393,36 +340,19 @@ class TokenManager:
             self._protect(token.refresh_token)
 
     def _serves(self, min_life_seconds: float, share: float = SHARE) -> bool:
-        return self._token is not None and self._token.serves(self._now(), min_life_seconds, share)
-
-    def _no_token(self) -> TokenError:
-        """The last failure, said anew with the time that is left to wait."""
-        wait_seconds = self._schedule.wait_seconds(self._now())
-        last = self._failure
-        if last is None:
-            return TokenUnavailable("there is no token yet", reason="none", retry_after=wait_seconds)
-        error = type(last)(str(last), reason=last.reason, cure=last.cure, retry_after=wait_seconds)
-        error.__cause__ = last.__cause__
-        return error
+        return self._token is not None and self._token.serves(self._time.now(), min_life_seconds, share)
 
     def _set(self, token: Token | None) -> None:
         self._token = token
         if token is not None:
-            self._announcer.expires(self._clock.wall() + token.life_left(self._now()))
-        self._publish(self._now())
+            self._announcer.expires(self._time.wall() + token.life_left(self._time.now()))
+        self._publish(self._time.now())
         self._changed.set()
 
     def _publish(self, now: Instant) -> None:
         self._announcer.usable(self._token is not None and self._token.life_left(now) > 0)
         if (ends := self.refresh_token_ends()) is not None:
-            self._announcer.refresh_ends(ends, self._clock.wall())
+            self._announcer.refresh_ends(ends, self._time.wall())
 
     def _left_seconds(self) -> float:
-        return self._token.life_left(self._now()) if self._token is not None else 0.0
-
-
-_INTERRUPTED = TokenUnavailable(
-    "the last requests for a token were cut off by the end of the process",
-    reason="interrupted",
-    cure=causes.INTERRUPTED.cure,
-)
+        return self._token.life_left(self._time.now()) if self._token is not None else 0.0

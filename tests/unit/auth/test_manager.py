@@ -82,7 +82,7 @@ async def test_short_lived_tokens_are_no_busy_loop() -> None:
     house.endpoint.life_seconds = 8
     async with house.running():
         for _ in range(100):
-            assert (await house.manager.get(600)).life_left(house.manager._now()) > 0
+            assert (await house.manager.get(600)).life_left(house.manager._time.now()) > 0
             await asyncio.sleep(1)
     assert min(house.endpoint.waits) >= 5.6
 

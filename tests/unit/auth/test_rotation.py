@@ -155,7 +155,7 @@ async def test_a_crash_at_any_step(step: str, old_works: bool) -> None:
             )
             assert later.sample("token_refused", reason="refresh_token_lost") == 1
         else:
-            assert (await later.manager.get()).life_left(later.manager._now()) > 0
+            assert (await later.manager.get()).life_left(later.manager._time.now()) > 0
     interrupted = step not in ("before the mark", "after it is kept")
     assert ("auth.refresh_interrupted" in [line["event"] for line in logs]) is interrupted
     assert len(house.endpoint.asked) - asked == (0 if step == "after it is kept" else 1)

@@ -29,7 +29,7 @@ async def test_who_comes_later_adopts_the_token() -> None:
     with capture_logs() as logs:
         second = await other.manager.get()
     assert (second.value, second.grant, second.life_seconds) == (first.value, first.grant, 3600)
-    assert second.life_left(other.manager._now()) == pytest.approx(3500 - 0.5, abs=0.1)
+    assert second.life_left(other.manager._time.now()) == pytest.approx(3500 - 0.5, abs=0.1)
     assert other.protected == ["secret-1"]
     assert [line["event"] for line in logs] == ["auth.token_adopted"]
     assert len(house.endpoint.asked) == 1
@@ -65,7 +65,7 @@ async def test_a_thousand_starts_in_an_hour_make_two_requests() -> None:
         async with house.beside(seed, house.metrics).running():
             await asyncio.sleep(random.uniform(0.6, 3.5))
             assert (await house.beside(seed, house.metrics).manager.get()).life_left(
-                house.manager._now()
+                house.manager._time.now()
             ) > 600
         await asyncio.sleep(random.uniform(0, 3.0))
     assert 3000 <= asyncio.get_running_loop().time() <= 3600
@@ -217,7 +217,7 @@ async def test_after_a_boot_the_wall_clock_counts_and_the_future_is_not_trusted(
     wrong: float, expected: str
 ) -> None:
     house = House()
-    house.manager._boot = "the boot before"
+    house.manager._time._boot = "the boot before"
     await house.manager.get()
     await asyncio.sleep(10)
     house.clock.wrong = wrong
