@@ -18,7 +18,7 @@ from tests.support.process import ROOT
 from tests.support.receiver import Receiver
 from zoomrelay.simulator.server import Simulator
 
-pytestmark = [pytest.mark.full, pytest.mark.xdist_group("debian")]
+pytestmark = pytest.mark.full
 _T = TypeVar("_T")
 
 CONFIG = """
