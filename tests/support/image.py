@@ -21,9 +21,9 @@ from tests.support.require import require
 BASE = "docker.io/library/python:3.11-slim-bookworm"
 IMAGE = "localhost/zoomrelay-test"
 _STORAGE = (
-    f"--root={CACHE}/containers",
+    f"--root={CACHE}/overlay",
     "--runroot=/run/zoomrelay-tests",
-    "--storage-driver=vfs",
+    "--storage-driver=overlay",
 )
 _PODMAN = (*_STORAGE, "--runtime=runc", "--cgroup-manager=cgroupfs")
 _LIMITS = ("--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024")
