@@ -205,11 +205,11 @@ async def _in_journal(relay: Service, words: str) -> bool:
 
 async def test_a_process_that_is_stuck_is_replaced(machine: Machine) -> None:
     async with service(machine) as relay:
-        await relay.drop_in("WatchdogSec=3\nTimeoutAbortSec=1")
+        await relay.drop_in("WatchdogSec=5\nTimeoutAbortSec=1")
         await relay.start()
         await relay.accepted()
         pid = await relay.pid()
-        await asyncio.sleep(4)
+        await asyncio.sleep(6)
         assert await relay.pid() == pid, "it is fed"
         await asyncio.to_thread(
             relay.machine.call, "systemctl", "kill", "--kill-who=main", "--signal=STOP", relay.unit
