@@ -29,6 +29,7 @@ from tests.unit.spool.spools import (
 from zoomrelay.errors import SpoolError, SpoolFormatError
 from zoomrelay.spool import sqlite_store
 from zoomrelay.spool.base import Item, SinkCounts, SinkStart, Spool, SpoolStats
+from zoomrelay.spool.sqlite import SqliteSpool
 from zoomrelay.spool.sqlite_file import FORMAT
 from zoomrelay.spool.sqlite_writer import Done, Job, run_job
 from zoomrelay.spool.statedir import StateDirectory
@@ -377,6 +378,43 @@ async def test_damaged_marks_bring_the_events_again(spools: Spools, tmp_path: Pa
     assert await what_is_left(spool, "b") == list(range(1, 11))
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE meta SET value = 'x'",
+        "UPDATE paths SET source = 7",
+        "UPDATE paths SET appended = 'x'",
+        "UPDATE segments SET last = 'x' WHERE first = 11",
+        "UPDATE sinks SET state = 7 WHERE name = 'a'",
+        "UPDATE sinks SET crc = crc + 1 WHERE name = 'a'",
+        "DELETE FROM sinks",
+        "UPDATE parked SET digest = 'x' WHERE seq = 12",
+        "UPDATE parked SET key = x'00' WHERE seq = 12",
+        "UPDATE lanes SET due = 'x'",
+        "UPDATE dead SET content = 'x'",
+        "UPDATE dead SET sink = 7",
+    ],
+)
+async def test_a_value_of_another_type_costs_its_row(spools: Spools, tmp_path: Path, change: str) -> None:
+    """One byte says what type a value has."""
+    spool = await spools.open("a")
+    await spool.append(events(10))
+    deliver(spool, "a", await take(spool, "a", 9))
+    bury(spool, "a", await take(spool, "a", 1))
+    await spool.append([event(n, "x", size=300) for n in range(11, 15)])
+    park(spool, "a", "x", await take(spool, "a", 2), seconds=1)
+    await spool.close()
+    with edited(tmp_path / "spool.sqlite") as shell:
+        assert shell.execute(change).rowcount == 1
+    spool = await spools.open("a")
+    left = await what_is_left(spool, "a")
+    gone = [12] if "seq = 12" in change else [13, 14] if "segments" in change else []
+    assert [n for n in left if n > 10] == [n for n in (11, 12, 13, 14) if n not in gone]
+    assert left == sorted(set(left))
+    await spool.append([event(15)])
+    assert await what_is_left(spool, "a") == [15]
+
+
 async def test_a_kill_during_recovery_is_no_loss(
     spools: Spools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -490,6 +528,19 @@ async def test_files_that_were_taken_away_are_put_back(
     assert len(await what_is_left(spool, "b")) == (50 if then == "append" else 40)
     await works(spool)
     assert not list(tmp_path.glob("*.new*")) + list(tmp_path.glob("*.recovered*"))
+
+
+async def test_files_that_go_while_nobody_has_them_open_are_made_anew(spools: Spools, tmp_path: Path) -> None:
+    """As right after a recovery. What is still in memory comes from there."""
+    spool = await spools.open("a", "b")
+    await spool.append(events(10))
+    assert isinstance(spool, SqliteSpool)
+    await spool._database.repair()
+    remove(tmp_path)
+    await spool.append(events(5, start=11))
+    for sink in "ab":
+        assert await what_is_left(spool, sink) == list(range(1, 16))
+    await works(spool)
 
 
 @pytest.mark.parametrize("name", ["spool.sqlite", "spool.sqlite-wal"])

@@ -8,6 +8,7 @@ The rule:
   fault and what it takes to notice.
 * Nothing comes twice to a sink that took it, unless the relay was cut off before it could note that.
 * Bytes are what they were.
+* What was held is lost only with a damaged spool, and told; the end of its log alone leaves no trace.
 
 All times are of one clock: where the relay's own was wrong, whoever asks has put its ledger right.
 """
@@ -56,6 +57,17 @@ class Taken:
     content: bytes
     acknowledged: bool = True
     """The relay was told so."""
+    earliest: float | None = None
+    """It may have been so early, where nobody looked at the clock."""
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Somebody damaged the spool."""
+
+    at: float
+    silent: bool
+    """Nobody can tell what is missing: the end of its log is."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +83,9 @@ class Truth:
     """When the relay could not look or hold: it stood still, or its disk took nothing."""
     dead_after_seconds: float = 75.0
     """A connection may have been silent for so long before it was given up."""
+    damages: Sequence[Damage] = ()
+    amnesia: Sequence[float] = ()
+    """When the relay was killed after somebody had removed its ledger, and before it wrote another."""
 
     @property
     def events(self) -> list[Sent]:
@@ -78,10 +93,15 @@ class Truth:
 
     def excused(self, sent: Sent) -> bool:
         """It was sent inside an interval of the ledger, or before the very first acceptance of its path."""
-        first = min((c.accepted_at for c in self._accepted(sent.subscription)), default=float("inf"))
-        return sent.at < first or any(
+        return sent.at < self.first(sent.subscription) or any(
             _covers(gap, sent.at, sent.at) for gap in self.gaps if gap.subscription == sent.subscription
         )
+
+    def first(self, subscription: str) -> float:
+        """The first acceptance that the relay can know of."""
+        known = max(self.amnesia, default=0.0)
+        accepted = [c.accepted_at for c in self._accepted(subscription) if c.accepted_at is not None]
+        return min((at for at in accepted if at >= known), default=float("inf"))
 
     def _accepted(self, subscription: str) -> list[Connection]:
         return [c for c in self.connections if c.accepted_at is not None and c.subscription == subscription]
@@ -93,11 +113,20 @@ class Truth:
         connection = self.connections[sent.connection - 1]
         if connection.ending and connection.ending not in _ORDERLY:
             return False
-        # A kill soon after the close may find some of it on the way to the disk.
+        if self.damaged(sent):
+            return False
+        # A kill soon after the close may find some of it on the way to the disk; and nobody heard what was
+        # sent after a kill, before that showed, or on the last dial of the killed.
         return not any(
-            sent.at <= kill <= self.sighted(connection.ended_at or kill) + _HELD_SECONDS
+            connection.opened_at - _READ_ON_SECONDS
+            <= kill
+            <= self.sighted(connection.ended_at or kill) + _HELD_SECONDS
             for kill in self.kills
         )
+
+    def damaged(self, sent: Sent) -> list[Damage]:
+        """What may have destroyed it: whatever happened to the spool after it had come."""
+        return [damage for damage in self.damages if sent.heard and sent.at <= damage.at]
 
     def sighted(self, moment: float) -> float:
         """This moment, or the end of the blindness around it and soon after."""
@@ -136,12 +165,20 @@ def lost(truth: Truth, delivered: Iterable[bytes]) -> list[Sent]:
     return [sent for sent in truth.events if sent.content not in arrived]
 
 
-def problems(truth: Truth, sink: str, delivered: Sequence[bytes], *, ordered: bool) -> list[str]:
-    """What breaks the rule at one sink, in words; empty if nothing does."""
+def problems(
+    truth: Truth, sink: str, delivered: Sequence[bytes], *, ordered: bool, told: float = 0
+) -> list[str]:
+    """What breaks the rule at one sink, in words; empty if nothing does. `told`: of how many events the relay
+    said that they were lost with a damaged spool."""
     missing = lost(truth, delivered)
+    unlisted = [sent for sent in missing if not truth.excused(sent)]
+    destroyed = {
+        sent.content for sent in unlisted if (by := truth.damaged(sent)) and not any(d.silent for d in by)
+    }
     invented = Counter(delivered).keys() - {sent.content for sent in truth.events}
     found = [
-        _words(sink, "lost, and in no interval of the ledger", [s for s in missing if not truth.excused(s)]),
+        _words(sink, "lost, and in no interval of the ledger", [s for s in unlisted if not truth.damaged(s)]),
+        f"{sink}: {len(destroyed)} lost with a damaged spool, {told} told" if len(destroyed) > told else "",
         _words(sink, "lost from a socket that ended properly", [s for s in missing if truth.must_arrive(s)]),
         f"{sink}: {len(invented)} that nobody sent, such as {min(invented)[:200]!r}" if invented else "",
         _disorder(truth, sink, delivered) if ordered else "",
@@ -159,6 +196,7 @@ def uncovered(truth: Truth, subscription: str) -> list[str]:
         if before.ended_at is not None
         and after.accepted_at is not None
         and before.ended_at < after.accepted_at
+        and truth.first(subscription) < after.accepted_at
         and not any(
             start <= before.ended_at + _ROUNDING_SECONDS and after.accepted_at <= end + _ROUNDING_SECONDS
             for start, end in listed
@@ -200,15 +238,29 @@ def twins(truth: Truth, sink: str, taken: Sequence[Taken]) -> list[str]:
     too_often = [
         (content[:80], [round(one.at, 3) for one in each])
         for content, each in times.items()
-        if 1 + sum(not _excused_again(truth, *pair) for pair in pairwise(each)) > max(1, most.get(content, 0))
+        if max(_runs(truth, each)) > max(1, most.get(content, 0))
     ]
     return [f"{sink}: {len(too_often)} came again although taken: {too_often[:_SHOWN]}"] if too_often else []
+
+
+def _runs(truth: Truth, taken: Sequence[Taken]) -> list[int]:
+    """How often in a row it came without an excuse for the next time."""
+    lengths = [1]
+    for before, after in pairwise(taken):
+        if _excused_again(truth, before, after):
+            lengths.append(1)
+        else:
+            lengths[-1] += 1
+    return lengths
 
 
 def _excused_again(truth: Truth, before: Taken, after: Taken) -> bool:
     noted = truth.sighted(before.at) + _NOTED_SECONDS
     # A receiver reads on in what a killed relay had sent.
     sent = before.at - _READ_ON_SECONDS
+    earliest = before.at if before.earliest is None else before.earliest
+    if any(earliest <= damage.at <= after.at for damage in truth.damages):
+        return True
     return not before.acknowledged or any(sent <= kill <= min(after.at, noted) for kill in truth.kills)
 
 

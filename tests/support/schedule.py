@@ -11,6 +11,11 @@ CODES = (1000, 1001, 1011)
 WORDINGS = ("Invalid Token", "Token is invalid", "token is empty", "Access token is expired", "nope")
 """As seen from Zoom, and one that nobody has seen yet."""
 
+DAMAGES = (
+    *("flip after a kill", "cut file after a kill", "cut log after a kill", "header after a kill"),
+    *("flip", "cut file", "cut log", "remove log", "remove directory"),
+)
+
 
 class Kind(StrEnum):
     """What can happen. `seconds` is how long it lasts, where it lasts."""
@@ -38,6 +43,9 @@ class Kind(StrEnum):
     SUSPEND = "suspend"
     DISK = "disk"
     """Nothing can be written."""
+    DAMAGE = "damage"
+    """The spool is damaged as `word` says: while it is open, or when the relay is killed (and started again
+    after `seconds`)."""
     CLOCK = "clock"
     """Somebody sets the wall clock by `seconds`."""
     RECEIVER = "receiver"
@@ -105,11 +113,19 @@ def draw(seed: int, bounds: Bounds) -> Schedule:
             steps.append(
                 _step(random, bounds, min(seconds, at + random.choice((0.0, 0.003, 0.05, 0.5))), paths)
             )
+    # Only a spool that holds something can lose it.
+    damages = [step for step in steps if step.kind is Kind.DAMAGE and random.random() < 0.7]
+    steps += [_down_before(step, random.uniform(0.0, bounds.longest_seconds)) for step in damages]
     times = sorted(random.uniform(0, seconds) for _ in range(random.randint(*bounds.portions)))
     # Faults like company: many an event comes just before or after one.
     times += [max(0.0, step.at + random.gauss(0, 0.02)) for step in steps for _ in range(2)]
     portions = sorted((at, random.choice((1, 1, 1, 2, 5, 20))) for at in times)
     return Schedule(seed, seconds, paths, tuple(sorted(steps, key=lambda s: s.at)), tuple(portions))
+
+
+def _down_before(step: Step, seconds: float) -> Step:
+    start = max(0.0, step.at - seconds)
+    return Step(start, Kind.RECEIVER, step.at - start + 1.0, "down")
 
 
 def _step(random: Random, bounds: Bounds, at: float, paths: int) -> Step:
@@ -127,6 +143,8 @@ def _step(random: Random, bounds: Bounds, at: float, paths: int) -> Step:
             word = random.choice(("401", "404", "429", "500", "503"))
         case Kind.TOKEN:
             word = random.choice(("down", "429", "html", "invalid_client", "app_disabled"))
+        case Kind.DAMAGE:
+            word = random.choice(DAMAGES)
         case Kind.CLOCK:
             seconds = random.choice((-1, 1)) * random.choice((1800, 7200, 86400 * 30, 86400 * 3650))
         case Kind.RECEIVER:

@@ -23,7 +23,7 @@ from unittest.mock import patch
 import msgspec
 from structlog.testing import capture_logs
 
-from tests.support import oracle
+from tests.support import damage, oracle
 from tests.support.pretend_zoom import MAX_MESSAGE_BYTES, PretendZoom, Wire
 from tests.support.schedule import Kind, Schedule, Step
 from tests.support.virtual import Dates, Jobs, VirtualLoop, run
@@ -92,6 +92,7 @@ class Process:
 
     def __init__(self, world: World, directory: Path, number: int) -> None:
         self.directory = directory
+        self.born = world.dates.now
         self.dead = False
         self.wires: list[Wire] = []
         sources, sinks = _settings(world.zoom, directory)
@@ -156,6 +157,10 @@ class World:
         self._calm = False
         self._pause_seconds = 0.0
         self._gaps: list[Gap] = []
+        self._gone_gaps: list[Gap] = []
+        """Of ledgers that somebody removed."""
+        self._damages: list[oracle.Damage] = []
+        self._amnesia: list[float] = []
         self._dead: list[bytes] = []
 
     # --- the whole ----------------------------------------------------------------------------------
@@ -211,16 +216,18 @@ class World:
                 self.problems.append(f"{name}: conservation error {counts.conservation_error}, {counts}")
         dead = await process.relay.spool.dead_letters(sink="crm")
         letters = [await process.relay.spool.dead_letter(letter.number) for letter in dead]
-        self._dead = [letter.content for letter in letters if letter is not None]
+        self._dead = [
+            letter.content for letter in letters if letter and not letter.reason.startswith("damaged in")
+        ]
         process.relay.stop()
         await process.task
         self._collect(process)
-        self._gaps = [
-            self.clock.put_right(gap)
-            for gap in ledger.read(process.directory / "state", self.clock)
-            if gap.subscription  # other troubles excuse nothing
-            if gap.to_ms
-        ]
+        self._gaps = self._gone_gaps + self._read_ledger(process.directory / "state")
+
+    def _read_ledger(self, state: Path) -> list[Gap]:
+        """What has ended; troubles other than those of subscriptions excuse nothing."""
+        gaps = ledger.read(state, self.clock)
+        return [self.clock.put_right(gap) for gap in gaps if gap.subscription and gap.to_ms]
 
     async def _until(
         self, happened: Callable[[], bool], what: str, seconds: float = PATIENCE_SECONDS
@@ -275,12 +282,16 @@ class World:
             directory.mkdir(exist_ok=True)
             self._process = Process(self, directory, self._lives)
 
-    def _kill(self, then_seconds: float) -> None:
+    def _kill(self, then_seconds: float, *, damaged: str = "") -> None:
         process, self._process = self._process, None
         if process is None:
             return
         self._kills.append(self.dates.now)
-        shutil.copytree(process.directory, self._directory / str(self._lives + 1), ignore=_no_memory)
+        heir = self._directory / str(self._lives + 1)
+        shutil.copytree(process.directory, heir, ignore=_no_memory)
+        self._note_what_was_not_put_back(heir / "state")
+        if damaged:
+            self._damage(heir / "state", damaged, closed=True)
         self._collect(process)
         process.die()
         self._ghosts.append(process)
@@ -306,7 +317,9 @@ class World:
         """Note what its archive has got since the last look."""
         file = process.directory / "events.ndjson"
         lines = file.read_bytes().split(b"\n")[:-1] if file.exists() else []
-        self.taken["archive"] += [oracle.Taken(self.dates.now, line) for line in lines[self._lines :]]
+        self.taken["archive"] += [
+            oracle.Taken(self.dates.now, line, earliest=process.born) for line in lines[self._lines :]
+        ]
         self._lines = len(lines)
 
     # --- faults -------------------------------------------------------------------------------------
@@ -352,6 +365,12 @@ class World:
             case Kind.DISK:
                 self._disk_broken_until = max(self._disk_broken_until, self.dates.now + step.seconds)
                 self._blind.append((self.dates.now, self._disk_broken_until + SPOOL_RETRY_SECONDS))
+            case Kind.DAMAGE:
+                how, _, after_a_kill = step.word.partition(" after")
+                if after_a_kill:
+                    self._kill(step.seconds, damaged=how)
+                elif self._process is not None:
+                    self._damage(self._process.directory / "state", how)
             case Kind.CLOCK:
                 self.clock.set_forward(step.seconds)
             case Kind.RECEIVER:
@@ -364,6 +383,24 @@ class World:
     def _end(self, subscription: str, code: int = 1000) -> None:
         for wire in self.zoom.open(subscription):
             wire.hang_up(code, "Bye")
+
+    def _damage(self, state: Path, how: str, *, closed: bool = False) -> None:
+        if not (state / "spool.sqlite").exists():
+            return
+        if closed and how != "cut log" and self._random.random() < 0.7:
+            damage.move_log_into_file(state)
+        if how == "remove directory":
+            self._gone_gaps += self._read_ledger(state)
+        damage.do(state, how, self._random)
+        if not how.startswith("remove"):  # what is taken away is put back
+            self._damages.append(oracle.Damage(self.dates.now, silent=how == "cut log"))
+
+    def _note_what_was_not_put_back(self, state: Path) -> None:
+        """By a process that was killed before it could."""
+        if not (state / "spool.sqlite-wal").exists():
+            self._damages.append(oracle.Damage(self.dates.now, silent=True))
+        if not (state / "alive.json").exists():
+            self._amnesia.append(self.dates.now)
 
     def _for_a_while(self, step: Step, fault: str, value: object, before: object) -> None:
         self.zoom.faults.change({fault: value})
@@ -450,6 +487,8 @@ class World:
             self._kills,
             self._blind,
             DEAD_AFTER_SECONDS,
+            self._damages,
+            self._amnesia,
         )
         found = []
         for name in self.zoom.subscriptions:
@@ -457,9 +496,18 @@ class World:
         single = self.schedule.paths == 1
         for sink, taken in self.taken.items():
             contents = [one.content for one in taken] + (self._dead if sink == "crm" else [])
-            found += oracle.problems(truth, sink, contents, ordered=single and sink == "archive")
+            ordered = single and sink == "archive"
+            found += oracle.problems(truth, sink, contents, ordered=ordered, told=self._told_lost(sink))
             found += oracle.twins(truth, sink, taken)
         return found
+
+    def _told_lost(self, sink: str) -> float:
+        """Of how many events the relay said that a damaged spool cost them this sink; infinite where it said
+        that nobody knows."""
+        told = ("spool.lost_events", "spool.damaged_events")
+        unknown = any(line.get("cause") == "spool_set_aside" and "events" not in line for line in self.log)
+        counts = [line["count"] for line in self.log if line["event"] in told and line["sink"] == sink]
+        return float("inf") if unknown else sum(counts)
 
 
 @contextmanager
@@ -480,7 +528,7 @@ def _doors(world: World) -> Iterator[None]:
     async def dial(_dialler: Dialler, url: str) -> Wire:
         return await world.dial(url)
 
-    async def request(_endpoint: TokenEndpoint, grant: str) -> Token:
+    async def request(_endpoint: TokenEndpoint, grant: str, form: object = None) -> Token:
         return await world.request(grant)
 
     with ExitStack() as stack:

@@ -42,8 +42,49 @@ def test_nothing_excuses_a_loss_from_a_socket_that_was_closed_properly() -> None
     truth = oracle.Truth(events, connections, [gap(9, 13)])
     (problem,) = oracle.problems(truth, "sink", [], ordered=True)
     assert "ended properly" in problem
-    killed = oracle.Truth(events, connections, [gap(9, 13)], kills=[12.5])
-    assert not oracle.problems(killed, "sink", [], ordered=True)
+    for kill in (
+        8.8,
+        9.5,
+        10.5,
+        12.5,
+    ):  # on its last dial, before it was sent, on its way, before it was held
+        killed = oracle.Truth(events, connections, [gap(9, 13)], kills=[kill])
+        assert not oracle.problems(killed, "sink", [], ordered=True)
+    for kill in (8, 14):
+        killed = oracle.Truth(events, connections, [gap(9, 13)], kills=[kill])
+        assert oracle.problems(killed, "sink", [], ordered=True)
+
+
+def test_what_a_damaged_spool_cost_must_be_told() -> None:
+    events, connections = [sent(1, 10), sent(2, 11)], [connection(1, 9, 12, "closed")]
+    truth = oracle.Truth(events, connections, [], damages=[oracle.Damage(11.5, silent=False)])
+    assert (
+        "2 lost with a damaged spool, 1 told" in oracle.problems(truth, "sink", [], ordered=True, told=1)[0]
+    )
+    assert not oracle.problems(truth, "sink", [], ordered=True, told=2)
+    silent = oracle.Truth(events, connections, [], damages=[oracle.Damage(11.5, silent=True)])
+    assert not oracle.problems(silent, "sink", [], ordered=True)
+    for damage in (oracle.Damage(10.5, silent=True), oracle.Damage(10.5, silent=False)):
+        before = oracle.Truth(events, connections, [], damages=[damage])
+        assert "in no interval" in oracle.problems(before, "sink", [b"event 1"], ordered=True, told=9)[0]
+
+
+def test_damage_excuses_a_repetition_across_it() -> None:
+    events, connections = [sent(1, 10)], [connection(1, 9, None, "")]
+    taken = [oracle.Taken(10.1, b"event 1"), oracle.Taken(14, b"event 1")]
+    for at, found in ((12.0, 0), (15.0, 1), (10.0, 1)):
+        truth = oracle.Truth(events, connections, [], damages=[oracle.Damage(at, silent=False)])
+        assert len(oracle.twins(truth, "sink", taken)) == found
+
+
+def test_a_ledger_that_was_removed_before_a_kill_is_missed_only_until_the_next_acceptance() -> None:
+    connections = [connection(1, 9, 12, "reset"), connection(2, 14, 16, "reset"), connection(3, 18, None, "")]
+    events = [sent(1, 11), sent(2, 15, 2)]
+    truth = oracle.Truth(events, connections, [], kills=[13.0], amnesia=[13.0])
+    (problem,) = oracle.problems(truth, "sink", [], ordered=True)
+    assert "1 events lost, and in no interval" in problem
+    (deaf,) = oracle.uncovered(truth, SUBSCRIPTION)
+    assert "from 16" in deaf
 
 
 def test_order_and_bytes() -> None:

@@ -18,7 +18,10 @@ COMMANDS: dict[str, Entry] = {
     "reload": Entry("zoomrelay.cli.reload:command", "Let the running relay take over its configuration."),
     "gaps": Entry("zoomrelay.cli.gaps:command", "List what was missed, and why."),
     "dlq": Entry("zoomrelay.cli.dlq:app", "Dead letters: list, show, redrive, discard."),
+    "login": Entry("zoomrelay.cli.login:command", "Let a person grant access to an app."),
+    "token": Entry("zoomrelay.cli.token:command", "Print a valid token for another program."),
     "check": Entry("zoomrelay.cli.check:command", "Check the configuration, without any network."),
+    "doctor": Entry("zoomrelay.cli.doctor:command", "Look at every step of the way, and say the cure."),
     "demo": Entry("zoomrelay.cli.demo:command", "See it work, without a Zoom account."),
     "simulate": Entry("zoomrelay.cli.simulate:command", "Pretend to be Zoom, to test against."),
 }

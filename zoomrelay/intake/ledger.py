@@ -20,7 +20,7 @@ from pathlib import Path
 import structlog
 from msgspec.structs import replace
 
-from zoomrelay.clock import Clock
+from zoomrelay.clock import Clock, boot_id
 from zoomrelay.intake import announce, stamp
 from zoomrelay.intake.gaps import GAPS, Gap, append, mend, read_ended
 from zoomrelay.intake.path_ledger import PathLedger
@@ -56,7 +56,7 @@ class Ledger:
         received: Callable[[str, str], int] = lambda _source, _subscription: 0,
         covers: Callable[[str, str], bool] = lambda _source, _subscription: True,
         announce: Callable[[str, bytes], bool] = lambda _source, _content: False,
-        boot_id: Callable[[], str] = stamp.boot_id,
+        boot_id: Callable[[], str] = boot_id,
     ) -> None:
         """`held_until_ms`: given until when everything was heard, until when it is durable. `received`: how
         many events a path has brought. `covers`: whether one that listens brings what its twins bring, as far
@@ -149,7 +149,7 @@ class Ledger:
 
     def ended(self, gap: Gap) -> None:
         """A gap has ended: count it, tell it, and write it soon."""
-        log.info("gap.ended", **{name: value for name, value in gap.as_json().items() if value})
+        log.info("gap.ended", **_told(gap))
         self._metrics.gaps.labels(gap.source, gap.cause).inc()
         self._metrics.gap_seconds.labels(gap.source, gap.cause).inc(gap.seconds)
         if not gap.lossless:
@@ -262,6 +262,11 @@ def _ended_ms(written: Gap, from_ms: int) -> int | None:
 
 def _plus(seconds: float | None, more: float) -> float | None:
     return None if seconds is None else max(0.0, seconds + more)
+
+
+def _told(gap: Gap) -> dict[str, object]:
+    """What there is to say of it; that no event was lost is something, too."""
+    return {name: value for name, value in gap.as_json().items() if value or name == "events"}
 
 
 def _name(path: PathLedger) -> str:

@@ -8,6 +8,7 @@ from random import Random
 
 import structlog
 
+from zoomrelay import causes
 from zoomrelay.auth.token import Token
 from zoomrelay.clock import Clock
 from zoomrelay.config.models import SourceConfig
@@ -15,7 +16,7 @@ from zoomrelay.config.subscriptions import subscription_id
 from zoomrelay.errors import DialError, TokenError
 from zoomrelay.session.address import build_url
 from zoomrelay.session.checked import CheckedConsumer
-from zoomrelay.session.endings import CONTESTED_CURE, Cause, Ending, dial_failed, no_token
+from zoomrelay.session.endings import Cause, Ending, dial_failed, no_token
 from zoomrelay.session.figures import PathFigures
 from zoomrelay.session.link import Link
 from zoomrelay.session.ports import Connection, Dial, FrameConsumer, PathListener, TokenProvider
@@ -231,7 +232,7 @@ class SessionRunner:
             ending, accepted_seconds=accepted_seconds, token_left=token_left
         )
         if self._reconnect.contest.unsaid and ending.cause is Cause.CLOSED:
-            self.cure = CONTESTED_CURE
+            self.cure = causes.CONTESTED.cure
         if link is not None and accepted_seconds is not None:
             self._say_closed(ending, link.heard_until(ending), accepted_seconds)
         else:

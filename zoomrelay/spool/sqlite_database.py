@@ -52,6 +52,8 @@ class Database:
         self._reader: sqlite3.Connection | None = None
         self._writing = ThreadPoolExecutor(1, "spool-writer")
         self._reading = ThreadPoolExecutor(1, "spool-reader")
+        self._known = False
+        """Whether there was a file."""
         self._closed = False
         self._calls: dict[object, float] = {}
         """When each call that is under way began, by the loop's time, oldest first."""
@@ -173,8 +175,12 @@ class Database:
 
     def _write_connection(self) -> sqlite3.Connection:
         if self._writer is None:
+            self._reclaim()
             finish_rebuild(self.path)
+            if self._known and not self.path.exists():  # nobody held it open when it was taken away
+                raise Damaged("the file is gone")
             self._writer = open_checked(self.path)
+            self._known = True
         return self._writer
 
     def _read_connection(self) -> sqlite3.Connection:
@@ -184,6 +190,7 @@ class Database:
 
     def _rebuild(self) -> None:
         self._close_writer()
+        self._reclaim()
         log.error("spool.damaged", file=str(self.path))
         salvaged = rebuild(self.path)
         log.error(

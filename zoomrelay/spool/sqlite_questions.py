@@ -10,12 +10,17 @@ from dataclasses import dataclass, field
 from itertools import islice
 from zlib import crc32
 
+import structlog
+
 from zoomrelay.event import Event
 from zoomrelay.spool.base import DeadLetter, Item, Remembered, SourceCounts, Token
 from zoomrelay.spool.lanes import Lane
 from zoomrelay.spool.marks import SinkMarks
 from zoomrelay.spool.segment import UNKNOWN_PATH, Paths, Segment, Stretch, checksum, decode
+from zoomrelay.spool.sqlite_file import Damaged
 from zoomrelay.spool.sqlite_rows import Row, load_sink
+
+log = structlog.get_logger()
 
 # --- everything that is kept in memory --------------------------------------------------------------
 
@@ -40,6 +45,7 @@ class Loaded:
 def load(connection: sqlite3.Connection, wall: float, elapsed: float) -> Loaded:
     """Read everything but the events. `wall` and `elapsed` are the present in terms of `Clock`."""
     ask = connection.execute
+    drop_unsound(connection)
     loaded = Loaded()
     loaded.events, loaded.content_bytes = stream_size(connection)
     for number, source, subscription, appended, merged, quarantined, unheld, received_ms in ask(
@@ -64,6 +70,42 @@ def load(connection: sqlite3.Connection, wall: float, elapsed: float) -> Loaded:
     return loaded
 
 
+def drop_unsound(connection: sqlite3.Connection) -> None:
+    """Let go of rows in which a value has another type than its column: SQLite stores the type beside each
+    value, so a single wrong byte makes a number of a text, and the file still looks sound. What such a row
+    held counts as lost, like a row that is gone. Raises `Damaged` where they cannot be let go of singly."""
+    for table, columns in _TYPES.items():
+        unsound = " OR ".join(f"typeof({column}) NOT IN ({types})" for column, types in columns.items())
+        gone = connection.execute(f"DELETE FROM {table} WHERE {unsound}").rowcount  # noqa: S608 - ours
+        if gone:
+            log.error("spool.damaged_rows", table=table, count=gone)
+            if connection.execute(f"SELECT 1 FROM {table} WHERE {unsound} LIMIT 1").fetchone():  # noqa: S608
+                raise Damaged(f"rows of {table} stand where they cannot be found")
+
+
+def _types(integers: str = "", texts: str = "", blobs: str = "", reals: str = "") -> dict[str, str]:
+    kinds = {"'integer'": integers, "'text'": texts, "'blob'": blobs, "'real'": reals}
+    return {column: kind for kind, columns in kinds.items() for column in columns.split()}
+
+
+_TYPES = {
+    "meta": _types("value", "key"),
+    "paths": _types("appended merged quarantined unheld last_received_ms", "source subscription"),
+    # Of index and content, `segment.decode` reads what it can.
+    "segments": _types("last events size"),
+    "sinks": _types("crc", "name state"),
+    "parked": _types("seq path received_ms crc", "sink lane name key", "digest content"),
+    "lanes": _types("attempts", "sink lane", reals="due waited_seconds"),
+    "dead": _types(
+        "size redriving received_ms died_ms attempts",
+        "sink source subscription name key reason excerpt",
+        "digest content",
+    ),
+    "identities": _types("generation crc", blobs="digests"),
+}
+"""Table -> column -> what `typeof` may say; columns that may be NULL are looked at nowhere by type."""
+
+
 def stream_size(connection: sqlite3.Connection) -> tuple[int, int]:
     """Events in segments, and bytes of their content."""
     events, content_bytes = connection.execute(
@@ -83,13 +125,25 @@ def missing(connection: sqlite3.Connection, after: int, last: int) -> int:
 
 
 def _load_sinks(connection: sqlite3.Connection, loaded: Loaded) -> None:
-    """A sink whose row is damaged begins with the oldest event again."""
+    """A sink whose row is damaged or gone begins with the oldest event again; what is parked for it stays."""
     rows = connection.execute("SELECT name, state, crc FROM sinks").fetchall()
     sound = {name: state for name, state, crc in rows if crc == crc32(state.encode())}
     loaded.marks = {name: load_sink(name, json.loads(state)) for name, state in sound.items()}
     _find_ends(connection, loaded)
-    for name in [row[0] for row in rows if row[0] not in sound]:
-        loaded.marks[name] = SinkMarks(name, loaded.oldest)
+    parked = {name for (name,) in connection.execute("SELECT DISTINCT sink FROM parked")}
+    for name in sorted(parked.union(row[0] for row in rows) - sound.keys()):
+        loaded.marks[name] = _marks_anew(connection, name, loaded.oldest)
+
+
+def _marks_anew(connection: sqlite3.Connection, name: str, oldest: Token) -> SinkMarks:
+    marks = SinkMarks(name, oldest)
+    for (token,) in connection.execute("SELECT seq FROM parked WHERE sink = ? ORDER BY seq", (name,)):
+        if token > oldest:
+            marks.above.add(token, token)
+        else:
+            marks.start -= 1  # one more that is this sink's
+    marks.frontier = marks.known_to()
+    return marks
 
 
 def _find_ends(connection: sqlite3.Connection, loaded: Loaded) -> None:
@@ -186,6 +240,8 @@ def parked_items(
     )
     for seq, path, digest, name, event_ts, key, received_ms, crc, content in rows.fetchall():
         source, subscription = paths.get(path, UNKNOWN_PATH)
+        if type(digest) is not bytes or type(content) is not bytes:
+            continue  # as good as gone
         event = Event(digest, source, subscription, name, event_ts, key, received_ms, content)
         (good if checksum(digest, content) == crc else damaged).append(Item(seq, event))
     return good, damaged

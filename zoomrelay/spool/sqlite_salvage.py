@@ -128,6 +128,7 @@ def _copy_file(path: Path, work: Path, template: Path) -> None:
         if _beside(path, suffix).exists():
             make_private(_beside(work, suffix))
             shutil.copyfile(_beside(path, suffix), _beside(work, suffix))
+    make_private(work)  # where there was no file
     if not work.stat().st_size or not _lists_our_tables(work):  # an empty file would cost its log at once
         pages = max(1, work.stat().st_size // PAGE_BYTES)
         first = bytearray(template.read_bytes()[:PAGE_BYTES])
