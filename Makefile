@@ -48,6 +48,7 @@ docs: $(VENV)/.run  ## write the tables of docs/troubleshooting.md out of zoomre
 lock: $(VENV)/.dev  ## pin the dependencies anew, with hashes
 	@$(BIN)/pip-compile --quiet --strip-extras --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --upgrade --output-file requirements.lock pyproject.toml
 	@$(BIN)/pip-compile --quiet --strip-extras --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --upgrade --allow-unsafe --extra dev --output-file requirements-dev.lock pyproject.toml
+	@$(BIN)/pip-compile --quiet --strip-extras --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --upgrade --only-build-deps --build-deps-for wheel --output-file requirements-build.lock pyproject.toml
 
 bench: $(VENV)/.dev  ## measure, side by side with bare loops
 	@$(BIN)/python -m bench

@@ -48,6 +48,8 @@ from zoomrelay.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
 
+_SPOOL_STUCK_SECONDS = 600.0
+"""The longest thing that a spool does, a recovery of a large file, takes some minutes."""
 _CLOSE_SECONDS = 0.5
 """For the closing handshake of the sockets, and for the last commit, each."""
 
@@ -405,7 +407,17 @@ class Relay:
             sources=[self._source_status(name, stats) for name in self._sessions],
             sinks=sinks,
             spool=spool,
+            stuck=self._stuck(stats),
         )
+
+    def _stuck(self, stats: SpoolStats) -> list[str]:
+        stuck = [
+            _session_name(source, runner)
+            for source, runners in self._sessions.items()
+            for runner in runners
+            if runner.stalled
+        ]
+        return stuck + (["spool"] if stats.busy_seconds > _SPOOL_STUCK_SECONDS else [])
 
     def _source_status(self, name: str, stats: SpoolStats) -> SourceStatus:
         counts, intake = stats.sources.get(name, SourceCounts()), self._intakes[name]

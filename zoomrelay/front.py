@@ -9,7 +9,6 @@ from typing import Any
 
 import structlog
 
-from zoomrelay.admin import words
 from zoomrelay.admin.collector import StatusCollector
 from zoomrelay.admin.control import ControlServer
 from zoomrelay.admin.health import Status
@@ -52,7 +51,7 @@ class Front:
         self._notifier.ready()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._control.keep(), name="control.keep")
-            await self._notifier.run(lambda: words.summary(self.status()))
+            await self._notifier.run(self.status)
 
     def stopping(self) -> None:
         self._notifier.stopping()

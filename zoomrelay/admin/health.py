@@ -112,6 +112,8 @@ class Status(msgspec.Struct, frozen=True):
     sources: list[SourceStatus]
     sinks: list[SinkStatus]
     spool: SpoolStatus
+    stuck: list[str] = []
+    """Parts that make no progress and never will, in words: only a new process helps."""
 
     @property
     def ready(self) -> bool:

@@ -15,6 +15,7 @@ class Entry(NamedTuple):
 COMMANDS: dict[str, Entry] = {
     "run": Entry("zoomrelay.cli.run:command", "Run the relay."),
     "status": Entry("zoomrelay.cli.status:command", "Say how the running relay is doing."),
+    "reload": Entry("zoomrelay.cli.reload:command", "Let the running relay take over its configuration."),
     "gaps": Entry("zoomrelay.cli.gaps:command", "List what was missed, and why."),
     "dlq": Entry("zoomrelay.cli.dlq:app", "Dead letters: list, show, redrive, discard."),
     "login": Entry("zoomrelay.cli.login:command", "Let a person grant access to an app."),

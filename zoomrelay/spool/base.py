@@ -184,6 +184,8 @@ class SpoolStats:
     bytes: int = 0
     max_bytes: int = 0
     wal_bytes: int = 0
+    busy_seconds: float = 0.0
+    """How long the oldest call that is under way has waited for the disk."""
     writable: bool = True
     trouble: str = ""
     """In words, why it is not writable."""

@@ -298,6 +298,7 @@ class SqliteSpool(SqliteRoom):
             bytes=self._held_bytes(),
             max_bytes=self._max_bytes,
             wal_bytes=self._database.wal_bytes(),
+            busy_seconds=self._database.busy_seconds(),
             writable=not self._trouble,
             trouble=self._trouble,
             sinks=counts,
