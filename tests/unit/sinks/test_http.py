@@ -20,7 +20,8 @@ from zoomrelay import __version__
 from zoomrelay.config.models import HttpSinkConfig
 from zoomrelay.errors import SinkError, SinkRejected, SinkUnavailable
 from zoomrelay.event import Event
-from zoomrelay.sinks.http import BODY_BYTES, HttpSink
+from zoomrelay.sinks.http import HttpSink
+from zoomrelay.sinks.http_connection import BODY_BYTES
 
 EVENT = Event(bytes(16), "main", "abc", "meeting.started", 1, "k", 1_769_860_800_000, b'{"event":\n"x"}')
 
@@ -174,7 +175,7 @@ async def test_an_endless_answer_costs_its_connection_and_nothing_else(
 async def test_an_answer_whose_body_never_comes_is_an_answer(
     there: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("zoomrelay.sinks.http.BODY_SECONDS", 0.02)
+    monkeypatch.setattr("zoomrelay.sinks.http_connection.BODY_SECONDS", 0.02)
     there.say(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n")
     sink = build(there.url)
     await sink.open()
@@ -231,7 +232,7 @@ async def test_a_receiver_that_keeps_hanging_up_is_unavailable(there: Receiver) 
 async def test_a_receiver_that_hangs_up_after_working_on_it_is_not_asked_twice(
     there: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("zoomrelay.sinks.http.STALE_SECONDS", 0.0)
+    monkeypatch.setattr("zoomrelay.sinks.http_connection.STALE_SECONDS", 0.0)
 
     async def leave(_: Request, writer: asyncio.StreamWriter) -> None:
         writer.transport.abort()
