@@ -7,6 +7,7 @@ Validators raise ValueError with a sentence about what was expected; it never re
 
 from __future__ import annotations
 
+import base64
 import re
 from pathlib import Path
 from typing import Annotated, Literal
@@ -202,11 +203,18 @@ class HttpSinkConfig(SinkBase):
     """A certificate that we show to the receiver; the key is in `key_file`, or in the same file."""
     key_file: OptionalFilePath = None
 
+    @property
+    def basic_credentials(self) -> str:
+        """`username` and `password` as HTTP Basic sends them; empty without these."""
+        if self.password is None:
+            return ""
+        return base64.b64encode(f"{self.username}:{self.password.get_secret_value()}".encode()).decode()
+
     def secrets(self) -> list[str]:
-        """Every secret in it, in plain text, to be kept out of whatever is shown."""
+        """Every secret in it, in plain text and as it is sent, to be kept out of whatever is shown."""
         given = (self.secret_token, self.password, self.bearer_token, *self.headers.values())
         texts = [secret.get_secret_value() for secret in given if secret is not None]
-        return [part for text in texts for part in {text, *text.split()}]
+        return [self.basic_credentials, *(part for text in texts for part in {text, *text.split()})]
 
 
 SinkConfig = Annotated[StdoutSinkConfig | FileSinkConfig | HttpSinkConfig, Field(discriminator="type")]

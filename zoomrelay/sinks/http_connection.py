@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import io
 import os
 import ssl
@@ -163,9 +162,8 @@ async def _start_of_body(content: aiohttp.StreamReader) -> bytes:
 def _own_headers(config: HttpSinkConfig) -> CIMultiDict[str]:
     """The headers of every request, those of the configuration last."""
     headers = CIMultiDict({"user-agent": f"zoomrelay/{__version__}"})
-    if config.password is not None:
-        pair = f"{config.username}:{config.password.get_secret_value()}".encode()
-        headers["authorization"] = f"Basic {base64.b64encode(pair).decode()}"
+    if config.basic_credentials:
+        headers["authorization"] = f"Basic {config.basic_credentials}"
     elif config.bearer_token is not None:
         headers["authorization"] = f"Bearer {config.bearer_token.get_secret_value()}"
     for name, value in config.headers.items():

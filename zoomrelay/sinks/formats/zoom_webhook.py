@@ -47,9 +47,7 @@ class ZoomWebhook:
             return "the answer has no encryptedToken"
         if found.get("plainToken") != plain_token:
             return "the answer does not repeat plainToken"
-        if not hmac.compare_digest(
-            found["encryptedToken"].encode(), self._hex(plain_token.encode()).encode()
-        ):
+        if found["encryptedToken"] != self._hex(plain_token.encode()):
             return "encryptedToken is wrong: the receiver has another secret token than secret_token here"
         return ""
 
