@@ -88,9 +88,9 @@ def test_batches_of_these_are_lines(format: str) -> None:
 @ALL
 def test_zoom_webhook_has_zoom_s_signature_and_headers(content: bytes) -> None:
     request = made(event(content), format="zoom-webhook", secret_token="its secret")
-    message = b"v0:1769860800:" + content  # as Zoom's documents have it
+    message = b"v0:1769860800:" + request.body  # as Zoom's documents have it
     signature = "v0=" + hmac.new(b"its secret", message, hashlib.sha256).hexdigest()
-    assert request.body == content
+    assert json.loads(request.body) == json.loads(content)
     assert plain(request) == {
         "content-type": "application/json; charset=utf-8",
         "user-agent": "Zoom Marketplace/1.0a",
@@ -99,6 +99,30 @@ def test_zoom_webhook_has_zoom_s_signature_and_headers(content: bytes) -> None:
         "x-zm-request-id": "0f0f0f0f_0f0f_0f0f_0f0f_0f0f0f0f0f0f",
         "x-zm-trackingid": "v=2.0;clid=zoomrelay;rid=0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f",
     }
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [(content, content) for name, content in CONTENTS.items() if name not in ("escapes", "newlines")]
+    + [
+        (
+            CONTENTS["escapes"],
+            '{"event":"x","payload":{"url":"https://zoom.us/","topic":"\U0001f600 é"}}'.encode(),
+        ),
+        (CONTENTS["newlines"], b'{"event":"x","payload":{}}'),
+        (
+            rb'{"a":"\\/\\u0041\"\n\t \u000a\u0001\u0022\u005c\u2028"}',
+            rb'{"a":"\\/\\u0041\"\n\t \n\u0001\"\\' + "\u2028".encode() + b'"}',
+        ),
+        (rb'{"a":"\uD83D x \udE00"}', rb'{"a":"\ud83d x \ude00"}'),
+        (b'{"b":1.0,"a":12345678901234567890,"c":-0E5}', b'{"b":1.0,"a":12345678901234567890,"c":-0E5}'),
+        (b"no json \xff\\u", b"no json \xff\\u"),
+        (b'{"a":"\xff\\/"}', b'{"a":"\xff\\/"}'),
+        (b"[" * 9999, b"[" * 9999),
+    ],
+)
+def test_zoom_webhook_sends_the_content_or_its_usual_spelling(content: bytes, expected: bytes) -> None:
+    assert made(event(content), format="zoom-webhook", secret_token="its secret").body == expected
 
 
 def test_zoom_webhook_signs_anew_at_each_attempt() -> None:

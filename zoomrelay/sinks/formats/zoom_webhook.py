@@ -1,7 +1,8 @@
 """`zoom-webhook`: what Zoom itself would have posted, so that a receiver made for it needs no change.
 
 https://developers.zoom.us/docs/api/webhooks/ has the signature, the challenge and the headers. The ids in
-`x-zm-request-id` and `x-zm-trackingid` are the event's own: the same at every attempt.
+`x-zm-request-id` and `x-zm-trackingid` are the event's own: the same at every attempt. The body is the
+content, byte for byte where it is spelled as Zoom spells it (see `spelling`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from multidict import istr
 
 from zoomrelay.event import Event
 from zoomrelay.sinks.formats.base import CONTENT_TYPE, USER_AGENT, Request
+from zoomrelay.sinks.formats.spelling import as_javascript
 
 TIMESTAMP, SIGNATURE = istr("x-zm-request-timestamp"), istr("x-zm-signature")
 REQUEST_ID, TRACKING_ID = istr("x-zm-request-id"), istr("x-zm-trackingid")
@@ -25,7 +27,7 @@ class ZoomWebhook:
 
     def request(self, events: Sequence[Event], wall: float) -> Request:
         (event,) = events
-        return self._signed(event.content, event.digest.hex(), int(wall))
+        return self._signed(as_javascript(event.content), event.digest.hex(), int(wall))
 
     def challenge(self, plain_token: str, wall: float) -> Request:
         """The request that asks whether the receiver knows the secret token; `plain_token` is made up for
