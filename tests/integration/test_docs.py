@@ -63,7 +63,7 @@ def _with_files(text: str, directory: Path) -> str:
     """The same with paths to files that are there."""
     there = directory / "made-up"
     there.write_text("secret\n")
-    return re.sub(r'^(\s*\w+_file\s*=\s*)"[^"]+"', rf'\1"{there}"', text, flags=re.MULTILINE)
+    return re.sub(r'^(\s*[\w-]+_file\s*=\s*)"[^"]+"', rf'\1"{there}"', text, flags=re.MULTILINE)
 
 
 def test_there_are_toml_blocks() -> None:

@@ -34,10 +34,7 @@ _SKIM = msgspec.json.Decoder(msgspec.Raw)
 
 def lines(events: Sequence[Event], format: EventFormat) -> bytes:
     """One line per event, in order, each ended by a newline."""
-    whole = [
-        _one_line(content) if _LF in content or _CR in content else content
-        for content in _contents(events, format)
-    ]
+    whole = [one_line(content) for content in _contents(events, format)]
     whole.append(b"")
     return b"\n".join(whole)
 
@@ -53,8 +50,9 @@ def envelope(event: Event) -> bytes:
     return b'%b","event":%b}' % (head.encode(), embeddable(event.content))
 
 
-def _one_line(content: bytes) -> bytes:
-    return content.translate(_SPACES)
+def one_line(content: bytes) -> bytes:
+    """JSON with its newlines, which stand between tokens, as spaces."""
+    return content.translate(_SPACES) if _LF in content or _CR in content else content
 
 
 def _contents(events: Sequence[Event], format: EventFormat) -> list[bytes]:

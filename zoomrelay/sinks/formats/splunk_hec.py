@@ -29,7 +29,7 @@ class SplunkHec:
 def _written(event: Event) -> bytes:
     seconds, rest = divmod(encode.occurred_ms(event), 1000)
     head = f'{{"time":{seconds}.{rest:03d},{_origin(event.source)}"fields":{{"id":"{event.id}"}},"event":'
-    return b"%b%b}" % (head.encode(), encode.embeddable(event.content))
+    return b"%b%b}" % (head.encode(), encode.one_line(encode.embeddable(event.content)))
 
 
 @lru_cache(maxsize=256)
