@@ -212,6 +212,17 @@ async def test_without_a_rate_there_is_no_pace() -> None:
 async def test_max_rate_bounds_the_events(batch: int) -> None:
     sink = FakeSink(max_batch=batch, concurrency=16)
     async with House(sink, max_rate=50) as house:
-        await house.spool.append(events(500))
+        await house.spool.append(events(150))
         ended = await house.until_ended(seconds=60)
-    assert 9.5 <= ended <= 10.2
+    assert 2.7 <= ended <= 3.1
+
+
+async def test_a_receiver_that_does_not_fit_is_asked_again_and_loses_nothing() -> None:
+    sink = FakeSink()
+    sink.opening = [SinkRejected("endpoint.url_validation: HTTP 401", status=401)] * 5
+    async with House(sink) as house:
+        await house.spool.append(events(100))
+        await asyncio.sleep(0.01)
+        assert house.worker.health.misconfigured and house.counts.pending == 100
+        await house.until_ended(seconds=400)
+    assert seen_once(sink.taken) and house.worker.health.ok
