@@ -243,6 +243,8 @@ def test_the_configuration_s_secrets_are_protected(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_secrets_of_http_sinks_are_protected(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from zoomrelay.config import load
+
     fresh = Redactor()
     monkeypatch.setattr(logs, "protect", fresh.protect)
     monkeypatch.setattr(logs, "protect_pair", fresh.protect_pair)
