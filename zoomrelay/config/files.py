@@ -69,7 +69,24 @@ def credentials(
         file = next((d / dotted(path) for d in directories if is_file(d / dotted(path))), None)
         if field and is_secret(field) and file:
             layer[path] = _secret_from(file, f"credential file {file}", path, problems, read)
+        elif field and is_secret_table(field) and (found := _files_below(path, directories)):
+            origin = f"credential files {', '.join(map(str, found.values()))}"
+            secrets = {n: _secret_from(f, origin, (*path, n), problems, read).value for n, f in found.items()}
+            layer[path] = Given(secrets, origin)
     return layer
+
+
+def _files_below(table: SettingPath, directories: Sequence[Path]) -> dict[str, Path]:
+    """The files called by the dotted path of an entry of `table`, by the entry's name."""
+    prefix = dotted(table) + "."
+    found: dict[str, Path] = {}
+    for directory in reversed(directories):
+        try:
+            names = [file.name for file in directory.iterdir() if file.name.startswith(prefix)]
+        except OSError:  # not there, or not for us to look into
+            continue
+        found |= {name.removeprefix(prefix): directory / name for name in sorted(names)}
+    return found
 
 
 def resolve_twins(merged: Layer, problems: list[Problem], read: list[Path]) -> Layer:

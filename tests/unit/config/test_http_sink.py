@@ -150,3 +150,14 @@ def test_the_secret_token_has_its_file_twin_and_variable(load_text, tmp_path: Pa
     sink = load_text(HTTP + lines, {"ZOOMRELAY_SINKS__CRM__BATCH_EVENTS": "1"}).config.sinks["crm"]
     assert sink.secret_token.get_secret_value() == "whsec_MfKQ\nwhsec_C2Fu"
     assert {"whsec_MfKQ", "whsec_C2Fu"} < set(sink.secrets())
+
+
+def test_headers_come_from_credential_files_too(load_text, secrets_directory: Path) -> None:
+    (secrets_directory / "sinks.crm.headers.x-key").write_text(PLANTED + "\n")
+    lines = '[sinks.crm.headers]\nx-team = "crm"\nx-key_file = "/not/there"\n'
+    loaded = load_text(HTTP + lines)
+    headers = {name: value.get_secret_value() for name, value in loaded.config.sinks["crm"].headers.items()}
+    assert headers == {"x-team": "crm", "x-key": PLANTED}
+    assert "credential file" in loaded.origins["sinks.crm.headers"]
+    alone = load_text(HTTP).config.sinks["crm"].headers
+    assert alone["x-key"].get_secret_value() == PLANTED
