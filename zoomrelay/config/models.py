@@ -24,6 +24,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from zoomrelay.config.addresses import http_url, listen, proxy_url, ws_url
+from zoomrelay.config.path_template import path_template
 from zoomrelay.config.sizes import size_bytes
 from zoomrelay.config.subscriptions import subscription
 
@@ -63,6 +64,8 @@ Whole = Annotated[int, BeforeValidator(_not_a_switch)]
 SizeBytes = Annotated[int, BeforeValidator(size_bytes), Field(gt=0, lt=2**62)]
 Word = Annotated[str, Field(pattern=r"^[\x21-\x7e]*$")]
 FilePath = Annotated[Path, BeforeValidator(_path)]
+TemplatePath = Annotated[FilePath, AfterValidator(path_template)]
+SizeBytesOrZero = Annotated[int, BeforeValidator(size_bytes), Field(ge=0, lt=2**62)]
 OptionalFilePath = Annotated[Path | None, BeforeValidator(_path_or_none)]
 OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_secret_or_none)]
 HttpUrl = Annotated[str, AfterValidator(http_url)]
@@ -154,8 +157,31 @@ class StdoutSinkConfig(SinkBase):
 
 class FileSinkConfig(SinkBase):
     type: Literal["file"] = "file"
-    path: FilePath
+    path: TemplatePath
+    """May hold placeholders (`zoomrelay.config.path_template`)."""
     fsync: bool = True
+    rotate_bytes: SizeBytesOrZero = 0
+    """A segment ends before it would grow beyond this; 0 is no bound."""
+    rotate_seconds: Annotated[Seconds, Field(ge=0)] = 0.0
+    """A segment ends so long after its first event; 0 is no bound."""
+    compression: Literal["none", "gzip", "zstd"] = "none"
+    """Of segments that have ended."""
+    min_free_bytes: SizeBytesOrZero = 0
+    """Nothing is written that would leave less on the disk; 0 is no bound."""
+
+    @property
+    def rotates(self) -> bool:
+        return bool(self.rotate_bytes or self.rotate_seconds)
+
+    @field_validator("compression")
+    @classmethod
+    def _compression_needs_segments(cls, value: str, info: ValidationInfo) -> str:
+        sizes = (info.data.get("rotate_bytes", 1), info.data.get("rotate_seconds", 1))
+        if value != "none" and not any(sizes):
+            raise ValueError(
+                f"{value} needs rotate_bytes or rotate_seconds: only what has ended is compressed"
+            )
+        return value
 
 
 class HttpSinkConfig(SinkBase):
