@@ -17,6 +17,7 @@ COMMANDS: dict[str, Entry] = {
     "status": Entry("zoomrelay.cli.status:command", "Say how the running relay is doing."),
     "gaps": Entry("zoomrelay.cli.gaps:command", "List what was missed, and why."),
     "dlq": Entry("zoomrelay.cli.dlq:app", "Dead letters: list, show, redrive, discard."),
+    "tap": Entry("zoomrelay.cli.tap:command", "Show events as they come."),
     "check": Entry("zoomrelay.cli.check:command", "Check the configuration, without any network."),
     "demo": Entry("zoomrelay.cli.demo:command", "See it work, without a Zoom account."),
     "simulate": Entry("zoomrelay.cli.simulate:command", "Pretend to be Zoom, to test against."),
