@@ -10,7 +10,6 @@ from typing import Any
 
 import structlog
 
-from zoomrelay.admin import words
 from zoomrelay.admin.collector import StatusCollector
 from zoomrelay.admin.control import ControlServer
 from zoomrelay.admin.health import Status
@@ -56,7 +55,7 @@ class Front:
         self._notifier.ready()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._control.keep(), name="control.keep")
-            await self._notifier.run(lambda: words.summary(self.status()))
+            await self._notifier.run(self.status)
 
     def stopping(self) -> None:
         self._notifier.stopping()
@@ -89,6 +88,9 @@ class Front:
         if needs_restart:
             log.warning("config.needs_restart", settings=needs_restart)
         return needs_restart
+
+    def privacy_fields(self) -> Mapping[str, str | None]:
+        return self._relay.config.privacy.kinds()
 
     @contextmanager
     def tap(self, events: Sequence[str], sources: Sequence[str]) -> Iterator[Feed]:

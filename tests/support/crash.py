@@ -16,6 +16,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from zoomrelay import cli
+from zoomrelay.auth import endpoint
+from zoomrelay.auth.record import Record
+from zoomrelay.auth.stores import file
+from zoomrelay.auth.stores.file import FileStore
+from zoomrelay.auth.token import Token
 from zoomrelay.event import Event
 from zoomrelay.intake import admit, ledger
 from zoomrelay.sinks import disk, http, packing, stdout
@@ -52,6 +57,14 @@ ROTATION = (
     "rotation.unlink.after",
 )
 """Where it can die while a segment of a file sink ends and is compressed."""
+TOKEN_POINTS = (
+    "tokens.keep.before",
+    "tokens.keep.half",
+    "tokens.keep.after",
+    "tokens.ask.before",
+    "tokens.ask.after",
+)
+"""Where it can die while it gets a token. Two records are kept for each: one before it asks, one after."""
 FAILURES = ("ledger.raise", "intake.raise", "file.raise")
 """Where a service can fail with an error that nobody expects."""
 
@@ -86,9 +99,10 @@ def die() -> NoReturn:
 
 def main() -> None:
     point, _, passage = os.environ[VARIABLE].partition(":")
-    assert point in POINTS + ROTATION + FAILURES, point
+    assert point in POINTS + TOKEN_POINTS + ROTATION + FAILURES, point
     countdown = Countdown(point, int(passage or 1))
-    for wrap in (_commits, _settlements, _files, _rotations, _outputs, _posts, _ledgers, _intakes):
+    wraps = (_commits, _settlements, _files, _rotations, _outputs, _posts, _ledgers, _intakes, wrap_tokens)
+    for wrap in wraps:
         wrap(countdown)
     cli.main()
 
@@ -218,6 +232,31 @@ def _intakes(countdown: Countdown) -> None:
         done(self)
 
     admit.Gate.done = checked  # type: ignore[method-assign]
+
+
+def wrap_tokens(countdown: Countdown) -> None:
+    replace, write, request = FileStore.replace, file.write_synced, endpoint.TokenEndpoint.request
+
+    def replaced(self: FileStore, record: Record) -> None:
+        countdown.die_at("tokens.keep.before")
+        replace(self, record)
+        countdown.die_at("tokens.keep.after")
+
+    def written(path: Path, content: bytes) -> None:
+        if countdown.due("tokens.keep.half"):
+            write(path, content[: len(content) // 2])
+            die()
+        write(path, content)
+
+    async def requested(self: endpoint.TokenEndpoint, *arguments: Any) -> Token:
+        countdown.die_at("tokens.ask.before")
+        token = await request(self, *arguments)
+        countdown.die_at("tokens.ask.after")
+        return token
+
+    FileStore.replace = replaced  # type: ignore[method-assign]
+    file.write_synced = written
+    endpoint.TokenEndpoint.request = requested  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

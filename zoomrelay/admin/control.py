@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
@@ -63,6 +63,10 @@ class ControlTarget(Protocol):
     async def redrive(self, numbers: Sequence[int]) -> int: ...
 
     async def discard(self, numbers: Sequence[int]) -> int: ...
+
+    def privacy_fields(self) -> Mapping[str, str | None]:
+        """Kinds of field by name, where these differ from the built-in map; None: nothing personal."""
+        ...
 
     def tap(self, events: Sequence[str], sources: Sequence[str]) -> AbstractContextManager[Feed]:
         """Events as they are held, while inside; `events` are globs as a sink has them. Raises
@@ -171,7 +175,7 @@ class ControlServer:
     async def _tap(self, request: web.Request) -> web.StreamResponse:
         query = request.query
         with self._target.tap(query.getall("events", []), query.getall("source", [])) as feed:
-            return await stream(request, feed)
+            return await stream(request, feed, self._target.privacy_fields())
 
 
 def _listening_socket(path: Path) -> socket.socket:

@@ -1,15 +1,18 @@
 """GET /tap: events as they are held, one line of JSON each, for as long as the other side reads.
 
-An event is a line of the format `envelope`. `{"dropped":N}` stands where N events were left out because the
-other side was too slow. An empty line means nothing; it comes every few seconds, to notice who has gone.
+The first line is `{"privacy":{…}}`: what the relay's own `privacy.fields` say, name by name; null is "nothing
+personal". An event is a line of the format `envelope`. `{"dropped":N}` stands where N events were left out
+because the other side was too slow. An empty line means nothing; it comes every few seconds, to notice who has
+gone.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+import msgspec
 from aiohttp import web
 
 from zoomrelay.event import Event
@@ -28,11 +31,12 @@ class Feed(Protocol):
         ...
 
 
-async def stream(request: web.Request, feed: Feed) -> web.StreamResponse:
+async def stream(request: web.Request, feed: Feed, fields: Mapping[str, str | None]) -> web.StreamResponse:
     """Answer with what `feed` gives, until it ends or the other side is gone."""
     answer = web.StreamResponse(headers={"Content-Type": "application/x-ndjson", "Cache-Control": "no-store"})
     try:
         await answer.prepare(request)
+        await answer.write(msgspec.json.encode({"privacy": fields}) + b"\n")
         while portion := await _portion(feed):
             await answer.write(portion)
             await asyncio.sleep(_GATHER_SECONDS)

@@ -14,7 +14,8 @@ from zoomrelay.admin.client import ControlClient
 from zoomrelay.cli import exits
 from zoomrelay.cli.options import ConfigOption, load_state_dir
 from zoomrelay.errors import ControlRefused, RelayNotRunning
-from zoomrelay.privacy import MASK, masked
+from zoomrelay.privacy.fields import Kind
+from zoomrelay.privacy.shield import Shield, Treatment
 
 _TIMEOUT_SECONDS = 30.0
 """The relay says something every five seconds."""
@@ -36,7 +37,7 @@ FieldsOption = Annotated[
 ]
 Pretty = Annotated[bool, typer.Option("--pretty", help="Over several lines, in colour on a terminal.")]
 Redact = Annotated[
-    bool, typer.Option("--redact", help="Mask names, e-mail addresses, phone numbers, tokens, join URLs.")
+    bool, typer.Option("--redact", help='Mask what is personal, as a sink with privacy = "mask".')
 ]
 
 
@@ -56,17 +57,15 @@ def command(
     """
     query = [("events", glob) for glob in _words(events)] + [("source", name) for name in _words(source)]
     client = ControlClient(load_state_dir(config), timeout_seconds=_TIMEOUT_SECONDS)
-    shown = _shown(_words(fields), redact=redact)
-    raise typer.Exit(_follow(client.stream("/tap", query), shown, _printer(pretty)))
+    screen = Screen(_printer(pretty), fields=_words(fields), redact=redact)
+    raise typer.Exit(_follow(client.stream("/tap", query), screen))
 
 
-def _follow(
-    lines: Iterable[bytes], shown: Callable[[dict[str, Any]], Any], show: Callable[[Any], None]
-) -> int:
+def _follow(lines: Iterable[bytes], screen: Screen) -> int:
     """The exit code."""
     try:
         for line in lines:
-            _show(line, shown, show)
+            screen.take(line)
     except KeyboardInterrupt:
         return exits.OK
     except BrokenPipeError:
@@ -80,17 +79,6 @@ def _follow(
     return exits.OK
 
 
-def _show(line: bytes, shown: Callable[[dict[str, Any]], Any], show: Callable[[Any], None]) -> None:
-    try:
-        document = json.loads(line)
-        if "dropped" in document:
-            typer.echo(f"zoomrelay: {document['dropped']} events left out here", err=True)
-        else:
-            show(shown(document))
-    except (RecursionError, ValueError) as error:  # Python reads neither depth nor digits without end
-        typer.echo(f"zoomrelay: an event cannot be shown ({type(error).__name__})", err=True)
-
-
 def _words(given: Sequence[str] | None) -> list[str]:
     return [word.strip() for entry in given or () for word in entry.split(",") if word.strip()]
 
@@ -98,20 +86,42 @@ def _words(given: Sequence[str] | None) -> list[str]:
 # --- what is shown ----------------------------------------------------------------------------------
 
 
-def _shown(fields: Sequence[str], *, redact: bool) -> Callable[[dict[str, Any]], Any]:
-    """From the relay's document of an event to what is printed."""
+class Screen:
+    """Takes the relay's lines (`zoomrelay.admin.tapping`) and prints what was asked for."""
 
-    def shown(document: dict[str, Any]) -> Any:
-        event = document["event"]
-        if redact:
-            event = masked(event) if isinstance(event, dict | list) else MASK
-        if not fields:
+    def __init__(self, show: Callable[[Any], None], *, fields: Sequence[str], redact: bool) -> None:
+        self._show = show
+        self._fields = fields
+        self._redact = redact
+        self._shield = Shield(Treatment.MASK)
+
+    def take(self, line: bytes) -> None:
+        try:
+            document = json.loads(line)
+            if "privacy" in document:
+                own = {name: kind and Kind(kind) for name, kind in document["privacy"].items()}
+                self._shield = Shield(Treatment.MASK, fields=own)
+            elif "dropped" in document:
+                typer.echo(f"zoomrelay: {document['dropped']} events left out here", err=True)
+            else:
+                self._show(self._shown(document))
+        except (RecursionError, ValueError) as error:  # Python reads neither depth nor digits without end
+            typer.echo(f"zoomrelay: an event cannot be shown ({type(error).__name__})", err=True)
+
+    def _shown(self, document: dict[str, Any]) -> Any:
+        event = self._masked(document["event"]) if self._redact else document["event"]
+        if not self._fields:
             return event
         about = {name: value for name, value in document.items() if name != "event"}
         whole = about | event if isinstance(event, dict) else about
-        return {field: _at(whole, field) for field in fields}
+        return {field: _at(whole, field) for field in self._fields}
 
-    return shown
+    def _masked(self, event: Any) -> Any:
+        name = event.get("event") if isinstance(event, dict) else None
+        content = self._shield.content(
+            json.dumps(event).encode(), name if isinstance(name, str) else "", None
+        )
+        return json.loads(content)
 
 
 def _at(value: Any, path: str) -> Any:

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 LATER = {
-    "grant": {"authorization_code"},
     "type": {"jetstream"},
     "format": {"zoom-webhook", "cloudevents", "standard-webhooks", "splunk-hec"},
 }

@@ -8,6 +8,7 @@ from pathlib import Path
 from zoomrelay.config.layers import Given, Layer
 from zoomrelay.config.schema import Path as SettingPath
 from zoomrelay.config.schema import all_paths, dotted, field_at, is_secret, twin
+from zoomrelay.config.secrets import FileSecret, read_secret
 from zoomrelay.errors import ConfigError, Problem
 
 SEARCH = (Path("zoomrelay.toml"), Path("/etc/zoomrelay/zoomrelay.toml"))
@@ -36,24 +37,6 @@ def is_file(path: Path) -> bool:
         return path.is_file()
     except OSError:
         return False
-
-
-def read_text(path: Path) -> str:
-    """The text of a file, a byte order mark removed. Raises ValueError with what is wrong, in words."""
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise ValueError(f"cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError:
-        raise ValueError("cannot be read: it is not UTF-8 text") from None
-
-
-def read_secret(path: Path) -> str:
-    """A secret out of its file, without the newlines at its end. Raises ValueError, in words."""
-    secret = read_text(path).rstrip("\r\n")
-    if not secret:
-        raise ValueError("is empty")
-    return secret
 
 
 def credentials(
@@ -96,7 +79,7 @@ def _secret_from(
 ) -> Given:
     read.append(file)
     try:
-        return Given(read_secret(file), origin)
+        return Given(FileSecret(read_secret(file), file), origin)
     except ValueError as error:
         # A bare word may be the secret itself, put where its file should be named.
         shown = f"the file {file}" if len(file.parts) > 1 else "the file it names in the working directory"

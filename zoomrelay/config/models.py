@@ -21,15 +21,20 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
+from pydantic_core import PydanticKnownError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from zoomrelay.config.addresses import http_url, listen, proxy_url, ws_url
 from zoomrelay.config.path_template import path_template
+from zoomrelay.config.secrets import FileSecret
 from zoomrelay.config.sizes import size_bytes
 from zoomrelay.config.subscriptions import subscription
+from zoomrelay.privacy.fields import Kind
 
+KEEP = "keep"
+"""In `privacy.fields`: what the built-in map names is not hidden."""
 EventFormat = Literal["raw", "envelope"]
-Grant = Literal["auto", "account_credentials", "client_credentials"]
+Grant = Literal["auto", "account_credentials", "client_credentials", "authorization_code"]
 
 
 def _not_a_switch(value: object) -> object:
@@ -42,6 +47,15 @@ def _not_a_switch(value: object) -> object:
 def _event_glob(text: str) -> str:
     if not re.fullmatch(r"!?[A-Za-z0-9_.*?-]+", text):
         raise ValueError('must be event names like "meeting.started", "meeting.*" or "!meeting.ended"')
+    return text
+
+
+def _privacy_field(text: str) -> str:
+    name, sign, kind = text.partition("=")
+    if not name or not sign or kind not in (*Kind, KEEP):
+        raise ValueError(
+            f'must be like "badge_number=name" or "topic={KEEP}"; kinds: {", ".join(Kind)}, {KEEP}'
+        )
     return text
 
 
@@ -59,6 +73,11 @@ def _secret_or_none(value: object) -> object:
     return None if value == "" else value
 
 
+def _as_it_was(value: object) -> object:
+    """A secret that is not read anew while the relay runs forgets its file."""
+    return value.get_secret_value() if isinstance(value, FileSecret) else value
+
+
 Seconds = Annotated[float, BeforeValidator(_not_a_switch), Field(allow_inf_nan=False)]
 Whole = Annotated[int, BeforeValidator(_not_a_switch)]
 SizeBytes = Annotated[int, BeforeValidator(size_bytes), Field(gt=0, lt=2**62)]
@@ -68,6 +87,7 @@ TemplatePath = Annotated[FilePath, AfterValidator(path_template)]
 SizeBytesOrZero = Annotated[int, BeforeValidator(size_bytes), Field(ge=0, lt=2**62)]
 OptionalFilePath = Annotated[Path | None, BeforeValidator(_path_or_none)]
 OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_secret_or_none)]
+ReadOnce = BeforeValidator(_as_it_was)
 HttpUrl = Annotated[str, AfterValidator(http_url)]
 # Named here, for inside a class body a field's own name hides a validator of the same name.
 WsUrl = Annotated[str, AfterValidator(ws_url)]
@@ -87,13 +107,16 @@ class SourceConfig(Settings):
     name: str
     account_id: Word = ""
     client_id: Annotated[Word, Field(min_length=1)]
-    client_secret: Annotated[SecretStr, Field(min_length=1)]
+    grant: Grant = "auto"
+    """`auto` means account_credentials where there is an `account_id`, else client_credentials."""
+    client_secret: SecretStr | None = Field(default=None, validate_default=True)
+    """Read anew at each use where it came from a file. None: a public client (authorization_code, PKCE)."""
+    client_secret_next: OptionalSecret = None
+    """Tried when `client_secret` is refused, so that the two can be changed over at leisure."""
     subscriptions: tuple[Annotated[str, AfterValidator(subscription)], ...] = ()
     """Subscription ids, or whole wss:// URLs as pasted (without an access token); `subscription_id`
     gives the id of either. Empty means tokens only."""
-    grant: Grant = "auto"
-    """`auto` means account_credentials where there is an `account_id`, else client_credentials."""
-    secret_token: OptionalSecret = None
+    secret_token: Annotated[OptionalSecret, ReadOnce] = None
     verify_signature: Literal["off", "warn", "enforce"] = "warn"
     """Without a `secret_token` nothing can be verified, and `enforce` is refused."""
     token_url: HttpUrl = "https://zoom.us/oauth/token"
@@ -115,6 +138,17 @@ class SourceConfig(Settings):
     def _grant_has_its_account(cls, value: str, info: ValidationInfo) -> str:
         if value == "account_credentials" and info.data.get("account_id") == "":
             raise ValueError("account_credentials needs account_id")
+        return value
+
+    @field_validator("client_secret")
+    @classmethod
+    def _only_public_clients_have_none(
+        cls, value: SecretStr | None, info: ValidationInfo
+    ) -> SecretStr | None:
+        if value is None and info.data.get("grant", "authorization_code") != "authorization_code":
+            raise PydanticKnownError("missing")
+        if value is not None and not value.get_secret_value():
+            raise PydanticKnownError("string_too_short", {"min_length": 1})
         return value
 
     @field_validator("verify_signature")
@@ -148,6 +182,8 @@ class SinkBase(Settings):
     gap_events: bool = False
     """Whether it gets `zoomrelay.gap_opened` and `zoomrelay.gap_closed`; `events` does not apply to these."""
     format: EventFormat = "raw"
+    privacy: Literal["off", "drop", "mask", "pseudonym"] = "off"
+    """What becomes of personal data before this sink gets an event; see `PrivacyConfig`."""
     start: Literal["now", "oldest"] = "now"
 
 
@@ -204,6 +240,20 @@ class AdminConfig(Settings):
     """host:port; empty turns the TCP port off. `listen_address` takes it apart."""
 
 
+class PrivacyConfig(Settings):
+    """For sinks whose `privacy` is not off."""
+
+    key: OptionalSecret = None
+    """Of pseudonyms: with another key, the same person gets another one."""
+    fields: tuple[Annotated[str, AfterValidator(_privacy_field)], ...] = ()
+    """Beyond and before the built-in map: "badge_number=name", "topic=keep"."""
+
+    def kinds(self) -> dict[str, Kind | None]:
+        """`fields` taken apart: name -> kind, None for what is kept."""
+        pairs = [text.split("=") for text in self.fields]
+        return {name: None if kind == KEEP else Kind(kind) for name, kind in pairs}
+
+
 class LogConfig(Settings):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "console", "json"] = "auto"
@@ -242,4 +292,5 @@ class Config(General, BaseSettings):
     spool: SpoolConfig = SpoolConfig()
     sinks: dict[str, SinkConfig]
     admin: AdminConfig = AdminConfig()
+    privacy: PrivacyConfig = PrivacyConfig()
     log: LogConfig = LogConfig()

@@ -15,6 +15,7 @@ from zoomrelay.config.models import (
     FileSinkConfig,
     General,
     HttpSinkConfig,
+    PrivacyConfig,
     Settings,
     SinkBase,
     SourceConfig,
@@ -28,6 +29,7 @@ from zoomrelay.config.subscriptions import subscription_id
 from zoomrelay.errors import Problem
 
 SPOOL_AT_LEAST_BYTES = 1024**2
+PSEUDONYM_KEY_AT_LEAST = 16
 
 
 @dataclass(slots=True)
@@ -62,6 +64,7 @@ def broken_rules(built: Built) -> Iterator[Problem]:
     yield from _one_sink_per_file(built)
     yield from _messages_fit_the_spool(built)
     yield from _authorities_are_there(built)
+    yield from _pseudonyms_have_a_key(built)
 
 
 def _subscriptions_once(built: Built) -> Iterator[Problem]:
@@ -128,3 +131,15 @@ def _authorities_are_there(built: Built) -> Iterator[Problem]:
         ca_file = table.ca_file if isinstance(table, SourceConfig | HttpSinkConfig) else None
         if ca_file and not (is_file(ca_file) and os.access(ca_file, os.R_OK)):
             yield Problem(dotted((*path, "ca_file")), f"{ca_file} is not a file that can be read")
+
+
+def _pseudonyms_have_a_key(built: Built) -> Iterator[Problem]:
+    privacy = built.tables.get(("privacy",))
+    users = [sink.name for sink in built.sinks if sink.privacy == "pseudonym"]
+    if not users or not isinstance(privacy, PrivacyConfig):
+        return
+    key = privacy.key.get_secret_value() if privacy.key else ""
+    if len(key) < PSEUDONYM_KEY_AT_LEAST:
+        what = "is missing" if not key else f"must have at least {PSEUDONYM_KEY_AT_LEAST} characters"
+        cure = f"sinks.{users[0]}.privacy needs it: set privacy.key_file, made with `openssl rand -hex 32`"
+        yield Problem("privacy.key", what, cure)

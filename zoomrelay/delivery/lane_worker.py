@@ -13,7 +13,7 @@ from zoomrelay.delivery.settling import Settling
 from zoomrelay.delivery.worker import Worker
 from zoomrelay.errors import SinkError, SinkUnavailable
 from zoomrelay.sinks.base import Sink
-from zoomrelay.spool.base import Death, Parked, Spool
+from zoomrelay.spool.base import Death, Parked, Reading
 from zoomrelay.telemetry.metrics import Metrics
 
 READ_AHEAD = 2048
@@ -34,7 +34,7 @@ class LaneWorker(Worker):
         self,
         sink: Sink,
         route: Route,
-        spool: Spool,
+        spool: Reading,
         random: Random,
         metrics: Metrics,
         *,

@@ -20,7 +20,7 @@ from zoomrelay.delivery.router import Route
 from zoomrelay.errors import SinkError, SinkRejected, SpoolError
 from zoomrelay.event import GAP_EVENTS, Event
 from zoomrelay.sinks.base import Sink
-from zoomrelay.spool.base import Item, Settlement, Spool, Token
+from zoomrelay.spool.base import Item, Reading, Settlement, Token
 from zoomrelay.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
@@ -34,7 +34,7 @@ class Worker(ABC):
     then is handed out again to the next worker of that name."""
 
     def __init__(
-        self, sink: Sink, route: Route, spool: Spool, random: Random, metrics: Metrics, *, patience: int
+        self, sink: Sink, route: Route, spool: Reading, random: Random, metrics: Metrics, *, patience: int
     ) -> None:
         """`patience`: see `Health`."""
         self.name = sink.name

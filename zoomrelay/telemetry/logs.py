@@ -42,7 +42,9 @@ def protect_config(config: Config) -> None:
     """Protects every secret of `config`, and the account ids."""
     for source in config.sources.values():
         protect(source.account_id)
-        protect_pair(source.client_id, source.client_secret.get_secret_value())
+        for client_secret in (source.client_secret, source.client_secret_next):
+            if client_secret:
+                protect_pair(source.client_id, client_secret.get_secret_value())
         if source.secret_token:
             protect(source.secret_token.get_secret_value())
 

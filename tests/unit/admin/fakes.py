@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -139,6 +139,9 @@ class FakeRelay:
             raise ConfigError(self.problems)
         self.reloads += 1
         return self.needs_restart
+
+    def privacy_fields(self) -> Mapping[str, str | None]:
+        return {}
 
     @contextmanager
     def tap(self, events: Sequence[str], sources: Sequence[str]) -> Iterator[Feed]:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zoomrelay.cli import exits
-from zoomrelay.cli.tap import _follow, _printer, _shown, text
+from zoomrelay.cli.tap import Screen, _follow, _printer, text
 from zoomrelay.errors import RelayNotRunning
 
 EVENT = {
@@ -27,8 +27,8 @@ def line(document: Any) -> bytes:
 def run(
     capsys: pytest.CaptureFixture[str], *lines: bytes, fields: tuple[str, ...] = (), **options: bool
 ) -> tuple[int, list[str], str]:
-    shown = _shown(fields, redact=options.get("redact", False))
-    code = _follow(lines, shown, _printer(options.get("pretty", False)))
+    show = _printer(options.get("pretty", False))
+    code = _follow(lines, Screen(show, fields=fields, redact=options.get("redact", False)))
     captured = capsys.readouterr()
     return code, captured.out.splitlines(), captured.err
 
@@ -50,9 +50,17 @@ def test_redacted(capsys: pytest.CaptureFixture[str]) -> None:
     odd = DOCUMENT | {"event": "ada@example.com, which is no event"}
     deep = b'{"event":' + b"[" * 100_000 + b'"ada@example.com"' + b"]" * 100_000 + b"}\n"
     _, out, err = run(capsys, line(DOCUMENT), line(odd), deep, redact=True)
-    assert "ada" not in "".join(out) + err
-    assert json.loads(out[0])["payload"]["object"]["host_email"] == "***"
+    assert "ada@" not in "".join(out) + err
+    assert json.loads(out[0])["payload"]["object"]["host_email"] == "a***@example.com"
+    assert json.loads(out[1]) == {"event": ""}
     assert "cannot be shown (RecursionError)" in err
+
+
+def test_redacted_as_the_relay_s_own_settings_say(capsys: pytest.CaptureFixture[str]) -> None:
+    own = line({"privacy": {"id": "secret", "topic": None}})
+    kept = DOCUMENT | {"event": {"topic": "Weekly", "id": 5, "agenda": "Money"}}
+    _, (out,), _ = run(capsys, own, line(kept), redact=True)
+    assert json.loads(out) == {"topic": "Weekly", "id": "***", "agenda": "***"}
 
 
 def test_numbers_without_end_do_not_end_it(capsys: pytest.CaptureFixture[str]) -> None:
@@ -78,7 +86,7 @@ def test_a_relay_that_breaks_off_is_told(capsys: pytest.CaptureFixture[str]) -> 
         yield line(DOCUMENT)
         raise RelayNotRunning("the relay ended")
 
-    assert _follow(lines(), _shown((), redact=False), _printer(False)) == exits.CRASH
+    assert _follow(lines(), Screen(_printer(False), fields=(), redact=False)) == exits.CRASH
     captured = capsys.readouterr()
     assert json.loads(captured.out) == EVENT
     assert captured.err == "zoomrelay: the relay ended\n"
