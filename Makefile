@@ -57,5 +57,5 @@ soak: $(VENV)/.dev  ## kills and faults for MINUTES minutes (default 10)
 	@ZOOMRELAY_TEST_SOAK_MINUTES=$${MINUTES:-10} $(BIN)/python -m pytest -m soak -s tests/fault
 
 clean:  ## remove what the targets above made
-	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	@rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -20,6 +20,7 @@ from zoomrelay.auth.stores.file import FileStore
 from zoomrelay.clock import Clock, SystemClock
 from zoomrelay.config.models import Config, HttpSinkConfig, SinkConfig, SourceConfig
 from zoomrelay.config.subscriptions import subscription_id
+from zoomrelay.delivery.batching import Batching
 from zoomrelay.delivery.lane_worker import LaneWorker
 from zoomrelay.delivery.router import Route
 from zoomrelay.delivery.shielded import ShieldedSpool
@@ -354,6 +355,8 @@ class Relay:
                 self.metrics,
                 ordering=config.ordering,
                 give_up_after_seconds=config.give_up_after_seconds,
+                batching=Batching(config.batch_events, config.batch_bytes, config.batch_seconds),
+                max_rate=config.max_rate,
             )
         return StreamWorker(sink, route, spool, self._random, self.metrics)
 

@@ -2,8 +2,8 @@
 
 The first line is `{"privacy":{…}}`: what the relay's own `privacy.fields` say, name by name; null is "nothing
 personal". An event is a line of the format `envelope`. `{"dropped":N}` stands where N events were left out
-because the other side was too slow. An empty line means nothing; it comes every few seconds, to notice who has
-gone.
+because the other side was too slow. An empty line means nothing; it comes every few seconds, to notice
+who has gone.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ Validators raise ValueError with a sentence about what was expected; it never re
 
 from __future__ import annotations
 
+import base64
 import re
 from pathlib import Path
 from typing import Annotated, Literal
@@ -25,6 +26,7 @@ from pydantic_core import PydanticKnownError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from zoomrelay.config.addresses import http_url, listen, proxy_url, ws_url
+from zoomrelay.config.http_headers import header_name, header_value
 from zoomrelay.config.path_template import path_template
 from zoomrelay.config.secrets import FileSecret
 from zoomrelay.config.sizes import size_bytes
@@ -34,6 +36,9 @@ from zoomrelay.privacy.fields import Kind
 KEEP = "keep"
 """In `privacy.fields`: what the built-in map names is not hidden."""
 EventFormat = Literal["raw", "envelope"]
+"""What every sink can write."""
+HttpFormat = Literal["raw", "envelope", "zoom-webhook", "cloudevents", "standard-webhooks", "splunk-hec"]
+Compression = Literal["none", "gzip", "zstd"]
 Grant = Literal["auto", "account_credentials", "client_credentials", "authorization_code"]
 
 
@@ -93,6 +98,8 @@ HttpUrl = Annotated[str, AfterValidator(http_url)]
 WsUrl = Annotated[str, AfterValidator(ws_url)]
 ProxyUrl = Annotated[str, AfterValidator(proxy_url)]
 Listen = Annotated[str, AfterValidator(listen)]
+HeaderName = Annotated[str, AfterValidator(header_name)]
+HeaderValue = Annotated[SecretStr, AfterValidator(header_value)]
 
 
 class Settings(BaseModel):
@@ -200,7 +207,7 @@ class FileSinkConfig(SinkBase):
     """A segment ends before it would grow beyond this; 0 is no bound."""
     rotate_seconds: Annotated[Seconds, Field(ge=0)] = 0.0
     """A segment ends so long after its first event; 0 is no bound."""
-    compression: Literal["none", "gzip", "zstd"] = "none"
+    compression: Compression = "none"
     """Of segments that have ended."""
     min_free_bytes: SizeBytesOrZero = 0
     """Nothing is written that would leave less on the disk; 0 is no bound."""
@@ -229,7 +236,47 @@ class HttpSinkConfig(SinkBase):
     give_up_after_seconds: Annotated[Seconds, Field(gt=0)] = 259200.0
     dead_letter_on: tuple[Annotated[Whole, Field(ge=300, le=599)], ...] = ()
     """Statuses that settle an event as dead at once."""
+    max_rate: Annotated[Seconds, Field(ge=0)] = 0.0
+    """Events per second; 0 is no bound."""
+    format: HttpFormat = "raw"  # type: ignore[assignment]  # wider than that of other sinks
+    secret_token: OptionalSecret = None
+    """What `zoom-webhook` and `standard-webhooks` sign with (the latter with each of several, between white
+    space), and the token of `splunk-hec`."""
+    validate_receiver: Annotated[bool, Field(alias="validate")] = True
+    """Whether `zoom-webhook` begins with Zoom's challenge to the receiver."""
+    cloudevents_mode: Literal["structured", "binary"] = "structured"
+    batch_events: Annotated[Whole, Field(ge=1, le=10_000)] = 1
+    """The most events in one request; above 1, requests are in the batch form of their format."""
+    batch_bytes: SizeBytes = 1024**2
+    """A batch is sent once it holds so much, before compression."""
+    batch_seconds: Annotated[Seconds, Field(ge=0, le=3600)] = 1.0
+    """The longest that an event waits for others to fill its batch."""
+    compression: Compression = "none"
+    headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict)
+    """Sent with every request. `NAME_file` names a file with the value."""
+    username: Annotated[str, Field(pattern=r"^[\x21-\x39\x3b-\x7e]*$")] = ""
+    password: OptionalSecret = None
+    """HTTP Basic, with `username`."""
+    bearer_token: OptionalSecret = None
+    proxy: ProxyUrl = ""
+    """Empty: HTTP_PROXY, HTTPS_PROXY and NO_PROXY decide."""
     ca_file: OptionalFilePath = None
+    cert_file: OptionalFilePath = None
+    """A certificate that we show to the receiver; the key is in `key_file`, or in the same file."""
+    key_file: OptionalFilePath = None
+
+    @property
+    def basic_credentials(self) -> str:
+        """`username` and `password` as HTTP Basic sends them; empty without these."""
+        if self.password is None:
+            return ""
+        return base64.b64encode(f"{self.username}:{self.password.get_secret_value()}".encode()).decode()
+
+    def secrets(self) -> list[str]:
+        """Every secret in it, in plain text and as it is sent, to be kept out of whatever is shown."""
+        given = (self.secret_token, self.password, self.bearer_token, *self.headers.values())
+        texts = [secret.get_secret_value() for secret in given if secret is not None]
+        return [self.basic_credentials, *(part for text in texts for part in {text, *text.split()})]
 
 
 SinkConfig = Annotated[StdoutSinkConfig | FileSinkConfig | HttpSinkConfig, Field(discriminator="type")]

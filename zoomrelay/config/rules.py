@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from zoomrelay.config.files import is_file
+from zoomrelay.config.http_rules import broken_http_rules
 from zoomrelay.config.models import (
     FileSinkConfig,
     General,
@@ -63,8 +64,11 @@ def broken_rules(built: Built) -> Iterator[Problem]:
     yield from _one_sink_per_output(built)
     yield from _one_sink_per_file(built)
     yield from _messages_fit_the_spool(built)
-    yield from _authorities_are_there(built)
+    yield from _files_are_there(built)
     yield from _pseudonyms_have_a_key(built)
+    for sink in built.sinks:
+        if isinstance(sink, HttpSinkConfig):
+            yield from broken_http_rules(sink)
 
 
 def _subscriptions_once(built: Built) -> Iterator[Problem]:
@@ -126,11 +130,12 @@ def _messages_fit_the_spool(built: Built) -> Iterator[Problem]:
             yield Problem(where, "must not be larger than spool.max_bytes")
 
 
-def _authorities_are_there(built: Built) -> Iterator[Problem]:
+def _files_are_there(built: Built) -> Iterator[Problem]:
     for path, table in built.tables.items():
-        ca_file = table.ca_file if isinstance(table, SourceConfig | HttpSinkConfig) else None
-        if ca_file and not (is_file(ca_file) and os.access(ca_file, os.R_OK)):
-            yield Problem(dotted((*path, "ca_file")), f"{ca_file} is not a file that can be read")
+        for key in ("ca_file", "cert_file", "key_file"):
+            file = getattr(table, key, None)
+            if file and not (is_file(file) and os.access(file, os.R_OK)):
+                yield Problem(dotted((*path, key)), f"{file} is not a file that can be read")
 
 
 def _pseudonyms_have_a_key(built: Built) -> Iterator[Problem]:

@@ -1,20 +1,22 @@
 """Queues of events that must stay in order among themselves. Pure: the time is passed in.
 
-A lane hands out its head only; the next one follows when the head has ended. A head that failed waits,
-and with it what stands behind it, while other lanes go on.
+A lane hands out its head only, or a run from its head into one batch; the next ones follow when these have
+ended. A head that failed waits, and with it what stands behind it, while other lanes go on.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from zoomrelay.delivery.batching import UNBOUNDED, Batching, gather
 from zoomrelay.spool.base import Item
 
 Ordering = Literal["key", "strict", "none"]
+ONE_BY_ONE = Batching()
 STRICT = "\x00"
 """Name of the only lane where order is strict."""
 
@@ -30,14 +32,27 @@ class Lane:
     tried_at: float | None = None
     """When the first attempt since it was read began."""
     failed: bool = False
-    """Whether an attempt failed since it was read."""
+    """Whether an attempt failed since it was read, other than by a refusal of a whole batch."""
+    doubted: bool = False
+    """Whether any attempt failed since it was read."""
     successes_at_failure: int = 0
     """What the sink had taken when it failed first since it was read."""
+    taken: int = 0
+    """How many events, from the head on, are in a call that is under way."""
+    most: int = UNBOUNDED
+    """The largest batch that it may be in, since it was in one that failed."""
+    since: float = 0.0
+    """When the first event that is not `taken` came, or earlier."""
     _healthy_at_try: float = 0.0
 
     @property
     def head(self) -> Item:
         return self.items[0]
+
+    @property
+    def kept(self) -> int:
+        """How many events, from the head on, belong together."""
+        return max(1, self.taken)
 
     @property
     def was_parked(self) -> bool:
@@ -48,7 +63,8 @@ class Lane:
         """A new head: take over what is known of it."""
         self.attempts = self.items[0].attempts
         self.tried_at = None
-        self.failed = False
+        self.failed = self.doubted = False
+        self.most = 1 if self.was_parked else UNBOUNDED
 
     def try_(self, now: float, healthy_seconds: float) -> None:
         """Note that an attempt begins; `healthy_seconds` is for how long the sink has been healthy."""
@@ -56,10 +72,11 @@ class Lane:
         if self.tried_at is None:
             self.tried_at, self._healthy_at_try = now, healthy_seconds
 
-    def fail(self, successes: int) -> None:
+    def fail(self, successes: int, *, refused_with_others: bool = False) -> None:
         """Note that it failed; `successes` is what the sink has taken so far."""
-        if not self.failed:
-            self.failed, self.successes_at_failure = True, successes
+        if not self.doubted:
+            self.doubted, self.successes_at_failure = True, successes
+        self.failed |= not refused_with_others
 
     def waited_seconds_at(self, healthy_seconds: float) -> float:
         """For how long the head has waited while its sink was healthy, earlier readings included."""
@@ -69,8 +86,10 @@ class Lane:
 class Lanes:
     """All lanes of a sink. `len` is the number of events in them."""
 
-    def __init__(self, ordering: Ordering) -> None:
+    def __init__(self, ordering: Ordering, batching: Batching = ONE_BY_ONE) -> None:
         self._ordering = ordering
+        self._batching = batching
+        self._batch_due: float | None = None
         self._lanes: dict[str, Lane] = {}
         self._ready: deque[Lane] = deque()
         self._waiting: list[tuple[float, int, Lane]] = []
@@ -80,17 +99,19 @@ class Lanes:
     def __len__(self) -> int:
         return self._events
 
-    def push(self, items: Iterable[Item]) -> None:
+    def push(self, items: Iterable[Item], now: float = 0.0) -> None:
         """Add events, in order of arrival."""
         for item in items:
             name = self._name(item)
             lane = self._lanes.get(name)
             if lane is None:
-                lane = self._lanes[name] = Lane(name)
+                lane = self._lanes[name] = Lane(name, since=now)
                 lane.items.append(item)
                 lane.begin()
                 self._ready.append(lane)
             else:
+                if lane.taken == len(lane.items):
+                    lane.since = now
                 lane.items.append(item)
             self._events += 1
 
@@ -105,18 +126,48 @@ class Lanes:
 
     def pop(self, now: float) -> Lane | None:
         """A lane whose head may be tried now. It is the caller's until `done`, `retry` or `take`."""
+        self._wake(now)
+        if not self._ready:
+            return None
+        lane = self._ready.popleft()
+        lane.taken = 1
+        return lane
+
+    def pop_batch(self, now: float, most: int = UNBOUNDED) -> list[Lane]:
+        """The same for the lanes of one batch of at most `most` events, each with `taken` set; none where it
+        is better to wait for more."""
+        if self._batching.events == 1:
+            return [] if (lane := self.pop(now)) is None else [lane]
+        self._batch_due = None
+        self._wake(now)
+        if not self._ready:
+            return []
+        batch = gather(self._ready, self._batching, most)
+        if not batch.full and batch.due > now:
+            self._batch_due = batch.due
+            return []
+        for lane, taken in batch.runs:
+            self._ready.popleft()
+            lane.taken = taken
+        return [lane for lane, _ in batch.runs]
+
+    def _wake(self, now: float) -> None:
         while self._waiting and self._waiting[0][0] <= now:
             self._ready.append(heapq.heappop(self._waiting)[2])
-        return self._ready.popleft() if self._ready else None
 
     def next_due(self) -> float | None:
-        """When the next waiting lane may be tried."""
-        return self._waiting[0][0] if self._waiting else None
+        """When the next waiting lane may be tried, or the batch that is being filled goes."""
+        due = self._waiting[0][0] if self._waiting else None
+        if self._batch_due is None or due is None:
+            return due if self._batch_due is None else self._batch_due
+        return min(due, self._batch_due)
 
     def done(self, lane: Lane) -> None:
-        """The head has ended."""
-        lane.items.popleft()
-        self._events -= 1
+        """What was taken of it has ended."""
+        for _ in range(lane.taken):
+            lane.items.popleft()
+        self._events -= lane.taken
+        lane.taken = 0
         if lane.items:
             lane.begin()
             self._ready.append(lane)
@@ -125,8 +176,16 @@ class Lanes:
 
     def retry(self, lane: Lane, at: float) -> None:
         """The head is to be tried again, not before `at`."""
+        lane.taken = 0
         self._waits += 1
         heapq.heappush(self._waiting, (at, self._waits, lane))
+
+    def retry_first(self, lanes: Sequence[Lane]) -> None:
+        """The heads are to be tried again before all others. So one refused batch is cleared up before the
+        next is sent."""
+        for lane in reversed(lanes):
+            lane.taken = 0
+            self._ready.appendleft(lane)
 
     def take(self, lane: Lane) -> list[Item]:
         """Remove the lane; its events, head first."""
@@ -135,15 +194,15 @@ class Lanes:
         return list(lane.items)
 
     def take_tails(self, tried_by: float) -> list[tuple[str, list[Item]]]:
-        """Remove what stands behind heads whose first attempt began by that moment: the names of the
-        lanes, and those events in order. In strict order nothing may step aside."""
-        tried = [(lane, lane.tried_at) for lane in self._lanes.values() if len(lane.items) > 1]
+        """Remove what stands behind heads whose first attempt began by that moment, and is not in the same
+        call: the names of the lanes, and those events in order. In strict order nothing may step aside."""
+        tried = [(lane, lane.tried_at) for lane in self._lanes.values() if len(lane.items) > lane.kept]
         stuck = [lane for lane, at in tried if at is not None and at <= tried_by]
         return [self._take_tail(lane) for lane in stuck if lane.name != STRICT]
 
     def _take_tail(self, lane: Lane) -> tuple[str, list[Item]]:
-        head = lane.items.popleft()
+        kept = [lane.items.popleft() for _ in range(lane.kept)]
         tail = list(lane.items)
-        lane.items = deque([head])
+        lane.items = deque(kept)
         self._events -= len(tail)
         return lane.name, tail

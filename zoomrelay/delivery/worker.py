@@ -1,8 +1,8 @@
 """One worker per sink: reads from the spool, sends, retries, settles. A slow sink holds up nobody else.
 
 What every worker does is here. `StreamWorker` (in `stream_worker`) feeds sinks that take batches one after
-the other (stdout, file); `LaneWorker` (in `lane_worker`) feeds sinks that take events one by one, several
-at a time.
+the other (stdout, file); `LaneWorker` (in `lane_worker`) feeds sinks that take events one by one or in
+batches, several calls at a time.
 """
 
 from __future__ import annotations
@@ -137,14 +137,17 @@ class Worker(ABC):
                 return True
         return False
 
-    async def _call(self, batch: Sequence[Event], attempt: int, *, first: bool) -> None:
-        """One call of the sink, measured and noted; `first`: nothing of it has failed before. Raises what
-        it raises."""
+    async def _call(self, batch: Sequence[Event], attempt: int, *, first: bool, splits: bool = False) -> None:
+        """One call of the sink, measured and noted; `first`: nothing of it has failed before, `splits`: a
+        refusal says nothing yet, for these will be sent apart. Raises what it raises."""
         started = self._now()
         try:
             await self._sink.send(batch, attempt)
         except SinkError as error:
-            self._note_failure(error, started, first=first)
+            if splits and isinstance(error, SinkRejected):
+                self._rejected.inc()
+            else:
+                self._note_failure(error, started, first=first)
             raise
         now = self._now()
         self._seconds.observe(now - started)

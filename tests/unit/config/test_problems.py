@@ -171,7 +171,7 @@ ELSEWHERE = [
     ),
     (
         SOURCE + STDOUT + 'format = "cloudevents"\n',
-        "sinks.out.format: cloudevents is not available in this version, which has 'raw', 'envelope'",
+        "sinks.out.format: cloudevents is a format of http sinks; it must be 'raw' or 'envelope'",
     ),
     (SOURCE + STDOUT + 'format = "xml"\n', "sinks.out.format: must be 'raw' or 'envelope'"),
     (
