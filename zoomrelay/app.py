@@ -25,6 +25,7 @@ from zoomrelay.delivery.lane_worker import LaneWorker
 from zoomrelay.delivery.router import Route
 from zoomrelay.delivery.shielded import ShieldedSpool
 from zoomrelay.delivery.stream_worker import StreamWorker
+from zoomrelay.delivery.taps import Taps
 from zoomrelay.delivery.worker import Worker
 from zoomrelay.errors import SinkError
 from zoomrelay.event import RELAY_SOURCE
@@ -103,7 +104,15 @@ class Relay:
         )
         self._random = random or Random()
         self._started_at = self.clock.wall()
-        self._intake = Intake(self.spool, self.clock, self._random, self.metrics, troubles=self._troubles)
+        self.taps = Taps()
+        self._intake = Intake(
+            self.spool,
+            self.clock,
+            self._random,
+            self.metrics,
+            troubles=self._troubles,
+            on_held=self.taps.offer,
+        )
         self.ledger = Ledger(
             config.state_dir,
             self.clock,

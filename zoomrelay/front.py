@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import structlog
@@ -14,9 +15,12 @@ from zoomrelay.admin.control import ControlServer
 from zoomrelay.admin.health import Status
 from zoomrelay.admin.notify import Notifier
 from zoomrelay.admin.server import AdminServer
+from zoomrelay.admin.tapping import Feed
 from zoomrelay.app import Relay
 from zoomrelay.config.models import Config
+from zoomrelay.delivery.router import Route
 from zoomrelay.errors import ControlRefused
+from zoomrelay.event import RELAY_SOURCE
 from zoomrelay.intake import ledger
 from zoomrelay.spool.base import DeadLetter
 from zoomrelay.telemetry.logs import protect_config, set_level
@@ -57,6 +61,7 @@ class Front:
         self._notifier.stopping()
 
     async def close(self) -> None:
+        self._relay.taps.end()
         await self._control.close()
         await self.admin.close()
 
@@ -83,6 +88,23 @@ class Front:
         if needs_restart:
             log.warning("config.needs_restart", settings=needs_restart)
         return needs_restart
+
+    def privacy_fields(self) -> Mapping[str, str | None]:
+        return self._relay.config.privacy.kinds()
+
+    @contextmanager
+    def tap(self, events: Sequence[str], sources: Sequence[str]) -> Iterator[Feed]:
+        """Raises `ControlRefused` where a source does not exist, or too many look already."""
+        known = [*self._relay.config.sources, RELAY_SOURCE]
+        if unknown := [source for source in sources if source not in known]:
+            raise ControlRefused(f"there is no source {unknown[0]}", status=400)
+        tap = self._relay.taps.open(Route(events, sources, gap_events=not events))
+        if tap is None:
+            raise ControlRefused("too many are tapping already", status=503)
+        try:
+            yield tap
+        finally:
+            self._relay.taps.close(tap)
 
     async def dead_letters(self, *, sink: str | None, limit: int) -> Sequence[DeadLetter]:
         return await self._relay.spool.dead_letters(sink=sink, limit=limit)

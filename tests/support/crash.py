@@ -23,7 +23,7 @@ from zoomrelay.auth.stores.file import FileStore
 from zoomrelay.auth.token import Token
 from zoomrelay.event import Event
 from zoomrelay.intake import admit, ledger
-from zoomrelay.sinks import disk, http, stdout
+from zoomrelay.sinks import disk, http, packing, stdout
 from zoomrelay.spool import sqlite
 
 VARIABLE = "ZOOMRELAY_TEST_CRASH"
@@ -46,6 +46,17 @@ POINTS = (
     "ledger.after",
 )
 """Where it can die."""
+ROTATION = (
+    "rotation.rename.before",
+    "rotation.rename.after",
+    "rotation.named.after",
+    "rotation.pack.half",
+    "rotation.packed.before",
+    "rotation.packed.after",
+    "rotation.unlink.before",
+    "rotation.unlink.after",
+)
+"""Where it can die while a segment of a file sink ends and is compressed."""
 TOKEN_POINTS = (
     "tokens.keep.before",
     "tokens.keep.half",
@@ -88,9 +99,10 @@ def die() -> NoReturn:
 
 def main() -> None:
     point, _, passage = os.environ[VARIABLE].partition(":")
-    assert point in POINTS + TOKEN_POINTS + FAILURES, point
+    assert point in POINTS + TOKEN_POINTS + ROTATION + FAILURES, point
     countdown = Countdown(point, int(passage or 1))
-    for wrap in (_commits, _settlements, _files, _outputs, _posts, _ledgers, _intakes, wrap_tokens):
+    wraps = (_commits, _settlements, _files, _rotations, _outputs, _posts, _ledgers, _intakes, wrap_tokens)
+    for wrap in wraps:
         wrap(countdown)
     cli.main()
 
@@ -145,6 +157,35 @@ def _files(countdown: Countdown) -> None:
         countdown.die_at("file.sync.after")
 
     disk.SystemDisk.write, disk.SystemDisk.fdatasync = written, synced  # type: ignore[method-assign]
+
+
+def _rotations(countdown: Countdown) -> None:
+    rename, unlink, copy = disk.SystemDisk.rename, disk.SystemDisk.unlink, packing.Packer._copy
+
+    def renamed(self: disk.SystemDisk, path: Path, to: Path) -> None:
+        packed = path.suffix == ".tmp"
+        countdown.die_at("rotation.packed.before" if packed else "rotation.rename.before")
+        rename(self, path, to)
+        countdown.die_at("rotation.packed.after" if packed else "rotation.rename.after")
+        if not packed:
+            self.sync_directory(to.parent)
+            countdown.die_at("rotation.named.after")
+
+    def unlinked(self: disk.SystemDisk, path: Path) -> None:
+        if path.suffix == ".full":
+            countdown.die_at("rotation.unlink.before")
+        unlink(self, path)
+        if path.suffix == ".full":
+            countdown.die_at("rotation.unlink.after")
+
+    def copied(self: packing.Packer, source: int, target: int) -> None:
+        if countdown.due("rotation.pack.half"):
+            self._disk.write(target, memoryview(b"\x1f\x8b"))
+            die()
+        copy(self, source, target)
+
+    disk.SystemDisk.rename, disk.SystemDisk.unlink = renamed, unlinked  # type: ignore[method-assign]
+    packing.Packer._copy = copied  # type: ignore[method-assign]
 
 
 def _outputs(countdown: Countdown) -> None:

@@ -6,6 +6,7 @@ import errno
 import http.client
 import os
 import socket
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -39,6 +40,25 @@ class ControlClient:
     def post(self, path: str, type_: type[_Answer], body: object = None) -> _Answer:
         """Send `body` as JSON, and decode the answer as `type_`."""
         return msgspec.json.decode(self._call("POST", path, msgspec.json.encode(body)), type=type_)
+
+    def stream(self, path: str, query: Sequence[tuple[str, str]]) -> Iterator[bytes]:
+        """The lines of the answer to `GET path` as they come, empty ones left out, until the relay ends it.
+        Raises also while it is under way; who stops reading lets go of the connection."""
+        connection = _Connection(self._socket_path(), self._timeout_seconds)
+        try:
+            connection.request("GET", f"{path}?{urlencode(query)}")
+            answer = connection.getresponse()
+            if answer.status >= 300:
+                raise ControlRefused(_words(answer.read(), answer.status), status=answer.status)
+            while line := answer.readline():
+                if line.strip():
+                    yield line
+        except OSError as error:
+            raise self._explained(error) from error
+        except http.client.HTTPException as error:
+            raise RelayNotRunning(f"the relay of {self._state_dir} ended") from error
+        finally:
+            connection.close()
 
     def _call(self, method: str, target: str, body: bytes | None) -> bytes:
         connection = _Connection(self._socket_path(), self._timeout_seconds)

@@ -7,6 +7,7 @@
     POST /dlq/redrive     {"numbers": [N, …]} -> {"count": how many there were}
     POST /dlq/discard     the same
     POST /reload          -> {"needs_restart": [setting, …]}
+    GET  /tap             events as they come (`zoomrelay.admin.tapping`); ?events=GLOB, ?source=NAME
 
 Every other answer is {"error": words}; an invalid configuration (422) has {"problems": [{"where", "what",
 "cure"}, …]} too. Who may open the socket may do all of this, so only the relay's own user may.
@@ -17,7 +18,8 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,6 +29,7 @@ from aiohttp import web
 
 from zoomrelay.admin.health import Status, document
 from zoomrelay.admin.socket_path import control_socket_path
+from zoomrelay.admin.tapping import Feed, stream
 from zoomrelay.errors import ConfigError, ControlRefused, SpoolError, StateDirectoryError
 from zoomrelay.spool.base import DeadLetter
 from zoomrelay.telemetry.redaction import redact
@@ -60,6 +63,15 @@ class ControlTarget(Protocol):
     async def redrive(self, numbers: Sequence[int]) -> int: ...
 
     async def discard(self, numbers: Sequence[int]) -> int: ...
+
+    def privacy_fields(self) -> Mapping[str, str | None]:
+        """Kinds of field by name, where these differ from the built-in map; None: nothing personal."""
+        ...
+
+    def tap(self, events: Sequence[str], sources: Sequence[str]) -> AbstractContextManager[Feed]:
+        """Events as they are held, while inside; `events` are globs as a sink has them. Raises
+        `ControlRefused`."""
+        ...
 
 
 class Numbers(msgspec.Struct, forbid_unknown_fields=True):
@@ -129,6 +141,7 @@ class ControlServer:
             web.post("/dlq/redrive", self._redrive),
             web.post("/dlq/discard", self._discard),
             web.post("/reload", self._reload),
+            web.get("/tap", self._tap),
         ]
 
     async def _status(self, _request: web.Request) -> web.Response:
@@ -158,6 +171,11 @@ class ControlServer:
 
     async def _reload(self, _request: web.Request) -> web.Response:
         return _json({"needs_restart": list(await self._target.reload())})
+
+    async def _tap(self, request: web.Request) -> web.StreamResponse:
+        query = request.query
+        with self._target.tap(query.getall("events", []), query.getall("source", [])) as feed:
+            return await stream(request, feed, self._target.privacy_fields())
 
 
 def _listening_socket(path: Path) -> socket.socket:

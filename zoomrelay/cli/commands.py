@@ -18,6 +18,7 @@ COMMANDS: dict[str, Entry] = {
     "reload": Entry("zoomrelay.cli.reload:command", "Let the running relay take over its configuration."),
     "gaps": Entry("zoomrelay.cli.gaps:command", "List what was missed, and why."),
     "dlq": Entry("zoomrelay.cli.dlq:app", "Dead letters: list, show, redrive, discard."),
+    "tap": Entry("zoomrelay.cli.tap:command", "Show events as they come."),
     "login": Entry("zoomrelay.cli.login:command", "Let a person grant access to an app."),
     "token": Entry("zoomrelay.cli.token:command", "Print a valid token for another program."),
     "check": Entry("zoomrelay.cli.check:command", "Check the configuration, without any network."),

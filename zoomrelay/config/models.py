@@ -27,6 +27,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from zoomrelay.config.addresses import http_url, listen, proxy_url, ws_url
 from zoomrelay.config.http_headers import header_name, header_value
+from zoomrelay.config.path_template import path_template
 from zoomrelay.config.secrets import FileSecret
 from zoomrelay.config.sizes import size_bytes
 from zoomrelay.config.subscriptions import subscription
@@ -87,6 +88,8 @@ Whole = Annotated[int, BeforeValidator(_not_a_switch)]
 SizeBytes = Annotated[int, BeforeValidator(size_bytes), Field(gt=0, lt=2**62)]
 Word = Annotated[str, Field(pattern=r"^[\x21-\x7e]*$")]
 FilePath = Annotated[Path, BeforeValidator(_path)]
+TemplatePath = Annotated[FilePath, AfterValidator(path_template)]
+SizeBytesOrZero = Annotated[int, BeforeValidator(size_bytes), Field(ge=0, lt=2**62)]
 OptionalFilePath = Annotated[Path | None, BeforeValidator(_path_or_none)]
 OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_secret_or_none)]
 ReadOnce = BeforeValidator(_as_it_was)
@@ -197,8 +200,31 @@ class StdoutSinkConfig(SinkBase):
 
 class FileSinkConfig(SinkBase):
     type: Literal["file"] = "file"
-    path: FilePath
+    path: TemplatePath
+    """May hold placeholders (`zoomrelay.config.path_template`)."""
     fsync: bool = True
+    rotate_bytes: SizeBytesOrZero = 0
+    """A segment ends before it would grow beyond this; 0 is no bound."""
+    rotate_seconds: Annotated[Seconds, Field(ge=0)] = 0.0
+    """A segment ends so long after its first event; 0 is no bound."""
+    compression: Compression = "none"
+    """Of segments that have ended."""
+    min_free_bytes: SizeBytesOrZero = 0
+    """Nothing is written that would leave less on the disk; 0 is no bound."""
+
+    @property
+    def rotates(self) -> bool:
+        return bool(self.rotate_bytes or self.rotate_seconds)
+
+    @field_validator("compression")
+    @classmethod
+    def _compression_needs_segments(cls, value: str, info: ValidationInfo) -> str:
+        sizes = (info.data.get("rotate_bytes", 1), info.data.get("rotate_seconds", 1))
+        if value != "none" and not any(sizes):
+            raise ValueError(
+                f"{value} needs rotate_bytes or rotate_seconds: only what has ended is compressed"
+            )
+        return value
 
 
 class HttpSinkConfig(SinkBase):

@@ -23,6 +23,7 @@ from zoomrelay.config.models import (
     SpoolConfig,
     StdoutSinkConfig,
 )
+from zoomrelay.config.path_template import may_meet
 from zoomrelay.config.schema import Path, dotted, nearest
 from zoomrelay.config.sizes import size_text
 from zoomrelay.config.subscriptions import subscription_id
@@ -61,6 +62,7 @@ def broken_rules(built: Built) -> Iterator[Problem]:
     yield from _subscriptions_once(built)
     yield from _sinks_name_sources(built)
     yield from _one_sink_per_output(built)
+    yield from _one_sink_per_file(built)
     yield from _messages_fit_the_spool(built)
     yield from _files_are_there(built)
     yield from _pseudonyms_have_a_key(built)
@@ -94,11 +96,25 @@ def _one_sink_per_output(built: Built) -> Iterator[Problem]:
     for sink in built.sinks:
         if isinstance(sink, StdoutSinkConfig):
             users["stdout"].append(sink.name)
-        elif isinstance(sink, FileSinkConfig):
-            users[f"the file {sink.path.resolve()}"].append(sink.name)
     for output, (first, *others) in users.items():
         for name in others:
             yield Problem(f"sinks.{name}", f"writes to {output}, as sinks.{first} does", "keep one")
+
+
+def _one_sink_per_file(built: Built) -> Iterator[Problem]:
+    sinks = [sink for sink in built.sinks if isinstance(sink, FileSinkConfig)]
+    for at, sink in enumerate(sinks):
+        path = sink.path.resolve()
+        first = next((one for one in sinks[:at] if may_meet(one.path.resolve(), path)), None)
+        if first is None:
+            continue
+        if first.path.resolve() == path:
+            yield Problem(
+                f"sinks.{sink.name}", f"writes to the file {path}, as sinks.{first.name} does", "keep one"
+            )
+        else:
+            what = f"may lead to the same file as sinks.{first.name}.path"
+            yield Problem(f"sinks.{sink.name}.path", what, "give it a directory of its own")
 
 
 def _messages_fit_the_spool(built: Built) -> Iterator[Problem]:

@@ -201,6 +201,28 @@ ELSEWHERE = [
         SOURCE + FILE.replace('path = "events.ndjson"', ""),
         "sinks.archive.path: is missing (set it, or ZOOMRELAY_SINKS__ARCHIVE__PATH)",
     ),
+    (
+        SOURCE + FILE.replace("events.n", "{hour}.n"),
+        "sinks.archive.path: must have no placeholders but {date}, {event_family} and {source}",
+    ),
+    (
+        SOURCE + FILE.replace("events.n", "{source}/../../x.n"),
+        'sinks.archive.path: must not hold ".." beside placeholders',
+    ),
+    (
+        SOURCE + FILE + 'compression = "gzip"\n',
+        "sinks.archive.compression: gzip needs rotate_bytes or rotate_seconds: "
+        "only what has ended is compressed",
+    ),
+    (SOURCE + FILE + "rotate_seconds = -1\n", "sinks.archive.rotate_seconds: must be at least 0"),
+    (
+        SOURCE + FILE + 'rotate_bytes = "some"\n',
+        'sinks.archive.rotate_bytes: must be a size like "64MiB", or a number of bytes',
+    ),
+    (
+        SOURCE + FILE + FILE.replace("archive", "second").replace("events.n", "{source}.n"),
+        "sinks.second.path: may lead to the same file as sinks.archive.path (give it a directory of its own)",
+    ),
     (SOURCE + FILE + 'fsync = "perhaps"\n', "sinks.archive.fsync: must be true or false"),
     (
         SOURCE + HTTP.replace("https:", "ftp:"),
