@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -n 4 --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full check format lock bench soak clean
+.PHONY: help demo test test-full check format docs lock bench soak clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/'
@@ -42,9 +42,13 @@ format: $(VENV)/.dev  ## format and mend what can be mended
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
+docs: $(VENV)/.run  ## write the tables of docs/troubleshooting.md out of zoomrelay/causes.py
+	@$(BIN)/python -m zoomrelay.doctor.handbook docs/troubleshooting.md
+
 lock: $(VENV)/.dev  ## pin the dependencies anew, with hashes
 	@$(BIN)/pip-compile --quiet --strip-extras --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --upgrade --output-file requirements.lock pyproject.toml
 	@$(BIN)/pip-compile --quiet --strip-extras --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --upgrade --allow-unsafe --extra dev --output-file requirements-dev.lock pyproject.toml
+	@$(BIN)/pip-compile --quiet --strip-extras --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --upgrade --only-build-deps --build-deps-for wheel --output-file requirements-build.lock pyproject.toml
 
 bench: $(VENV)/.dev  ## measure, side by side with bare loops
 	@$(BIN)/python -m bench
@@ -53,5 +57,5 @@ soak: $(VENV)/.dev  ## kills and faults for MINUTES minutes (default 10)
 	@ZOOMRELAY_TEST_SOAK_MINUTES=$${MINUTES:-10} $(BIN)/python -m pytest -m soak -s tests/fault
 
 clean:  ## remove what the targets above made
-	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	@rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -81,7 +81,7 @@ def posting(seconds: float) -> None:
     print(f"\nhttp, {http_sink.CONCURRENCY} at a time, to a fast local receiver")
     figures = asyncio.run(http_sink.measure(seconds))
     for name, rate in figures.items():
-        print(f"{name:38} {rate:9,.0f} POST/s {rate / figures['aiohttp']:6.2f}", flush=True)
+        print(f"{name:38} {rate:9,.0f} events/s {rate / figures['aiohttp']:6.2f}", flush=True)
 
 
 def growing(count: int) -> None:

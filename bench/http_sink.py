@@ -1,7 +1,8 @@
-"""POSTs per second of the http sink, beside bare aiohttp and httpx loops that do nothing else.
+"""Events per second of the http sink, beside bare aiohttp and httpx loops that do nothing else.
 
-All three send the same 900 bytes, 16 at a time, to a receiver in a process of its own that reads a
-request and answers `200` as fast as Python can. `python -m bench.http_sink` prints the figures.
+All send the same 900 bytes, 16 at a time, to a receiver in a process of its own that reads a request and
+answers `200` as fast as Python can; one row sends batches of 500. `python -m bench.http_sink` prints the
+figures.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from random import Random
-from typing import cast
+from typing import Any, cast
 
 import aiohttp
 import httpx
@@ -21,6 +22,7 @@ from prometheus_client import CollectorRegistry
 
 from zoomrelay.clock import SystemClock
 from zoomrelay.config.models import HttpSinkConfig
+from zoomrelay.delivery.batching import Batching
 from zoomrelay.delivery.lane_worker import LaneWorker
 from zoomrelay.delivery.router import Route
 from zoomrelay.event import Event
@@ -35,16 +37,23 @@ CONTENT = b'{"event":"meeting.started","event_ts":1700000000000,"payload":{"obje
 )
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
 
+WORKERS: dict[str, dict[str, Any]] = {
+    "zoomrelay, raw": {},
+    "zoomrelay, zoom-webhook": {"format": "zoom-webhook", "secret_token": "secret", "validate": False},
+    "zoomrelay, NDJSON batches of 500": {"batch_events": 500},
+}
+"""Settings beside the usual ones."""
+
 Post = Callable[[], Awaitable[object]]
 Loop = Callable[[str], AbstractAsyncContextManager[Post]]
 
 
 async def measure(seconds: float) -> dict[str, float]:
-    """POSTs per second by name of the loop; each runs for `seconds`."""
-    loops = {"zoomrelay": _sink, "aiohttp": _bare_aiohttp, "httpx": _bare_httpx}
+    """Events per second by name of the loop; each runs for about `seconds`."""
+    loops = {"the sink alone": _sink, "aiohttp": _bare_aiohttp, "httpx": _bare_httpx}
     async with _receiver() as url:
-        rates = {name: await _rate(loop, url, seconds) for name, loop in loops.items()}
-        return {"zoomrelay's worker": await _worker(url, seconds), **rates}
+        workers = {name: await _worker(url, seconds, more) for name, more in WORKERS.items()}
+        return workers | {name: await _rate(loop, url, seconds) for name, loop in loops.items()}
 
 
 async def _rate(loop: Loop, url: str, seconds: float) -> float:
@@ -68,17 +77,18 @@ async def _flood(post: Post, seconds: float) -> int:
     return sum(await asyncio.gather(*(lane() for _ in range(CONCURRENCY))))
 
 
-async def _worker(url: str, seconds: float) -> float:
+async def _worker(url: str, seconds: float, more: dict[str, Any]) -> float:
     """The same sink behind its worker: read from a spool, in lanes, settled."""
-    config = HttpSinkConfig(name="bench", url=url, concurrency=CONCURRENCY)
+    config = HttpSinkConfig(name="bench", url=url, concurrency=CONCURRENCY, **more)
     spool = MemorySpool(max_bytes=2**30, clock=SystemClock())
     await spool.open([SinkStart(config.name)])
     worker = LaneWorker(
         registry.build(config, SystemClock()), Route(), spool, Random(1), Metrics(CollectorRegistry()),
         ordering="key", give_up_after_seconds=3600,
+        batching=Batching(config.batch_events, config.batch_bytes, config.batch_seconds),
     )  # fmt: skip
     task = asyncio.create_task(worker.run())
-    count = int(seconds * 8000)
+    count = int(seconds * (8000 if config.batch_events == 1 else 40_000))
     keys = [f"meeting {number}" for number in range(500)]
     began = asyncio.get_running_loop().time()
     for _ in range(0, count, len(keys)):
@@ -168,7 +178,7 @@ async def _receive() -> None:
 
 async def _report() -> None:
     for name, rate in (await measure(3.0)).items():
-        print(f"{name:>10}  {rate:8,.0f} POST/s")
+        print(f"{name:>32}  {rate:8,.0f} events/s")
 
 
 if __name__ == "__main__":

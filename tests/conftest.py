@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import hypothesis  # noqa: F401 - its plugin imports it at the end, where a finalizer may break that (CPython 3.11)
 import pytest
+
+TOGETHER = ("tests/deploy/test_container.py", "tests/deploy/test_systemd.py")
+"""Files whose tests share something that takes long to make: one worker runs all of a file."""
 
 
 @pytest.hookimpl(wrapper=True)
@@ -17,3 +21,16 @@ def pytest_runtest_makereport() -> Iterator[None]:
         report.outcome = "failed"
         report.longrepr = f"skipped although ZOOMRELAY_TEST_REQUIRE=all: {report.longrepr}"
     return report
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """xdist's own mark for groups is not heeded by its version 3.8 with pytest 9."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class TogetherScheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return file if file in TOGETHER else nodeid
+
+    return TogetherScheduling(config, log)

@@ -17,12 +17,16 @@ from zoomrelay.admin.fill_rate import FillRate
 from zoomrelay.admin.health import PathStatus, SinkStatus, SourceStatus, SpoolStatus, Status
 from zoomrelay.auth.endpoint import TokenEndpoint
 from zoomrelay.auth.manager import TokenManager
+from zoomrelay.auth.stores.file import FileStore
 from zoomrelay.clock import Clock, SystemClock
 from zoomrelay.config.models import Config, HttpSinkConfig, SinkConfig, SourceConfig
 from zoomrelay.config.subscriptions import subscription_id
+from zoomrelay.delivery.batching import Batching
 from zoomrelay.delivery.lane_worker import LaneWorker
 from zoomrelay.delivery.router import Route
+from zoomrelay.delivery.shielded import ShieldedSpool
 from zoomrelay.delivery.stream_worker import StreamWorker
+from zoomrelay.delivery.taps import Taps
 from zoomrelay.delivery.worker import Worker
 from zoomrelay.errors import SinkError
 from zoomrelay.event import RELAY_SOURCE
@@ -31,10 +35,11 @@ from zoomrelay.intake.gaps import Trouble
 from zoomrelay.intake.ledger import Ledger
 from zoomrelay.intake.source import SourceIntake
 from zoomrelay.intake.troubles import Troubles
+from zoomrelay.privacy.shield import Shield, Treatment
 from zoomrelay.session.runner import SessionRunner
 from zoomrelay.session.twins import Twins
 from zoomrelay.sinks import registry
-from zoomrelay.spool.base import Choice, Replay, SinkStart, SourceCounts, Spool, SpoolStats
+from zoomrelay.spool.base import Choice, Reading, Replay, SinkStart, SourceCounts, Spool, SpoolStats
 from zoomrelay.spool.eviction import OnShed
 from zoomrelay.spool.memory import MemorySpool
 from zoomrelay.spool.sqlite import SqliteSpool
@@ -46,6 +51,8 @@ from zoomrelay.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
 
+_SPOOL_STUCK_SECONDS = 600.0
+"""The longest thing that a spool does, a recovery of a large file, takes some minutes."""
 _CLOSE_SECONDS = 0.5
 """For the closing handshake of the sockets, and for the last commit, each."""
 
@@ -98,7 +105,15 @@ class Relay:
         )
         self._random = random or Random()
         self._started_at = self.clock.wall()
-        self._intake = Intake(self.spool, self.clock, self._random, self.metrics, troubles=self._troubles)
+        self.taps = Taps()
+        self._intake = Intake(
+            self.spool,
+            self.clock,
+            self._random,
+            self.metrics,
+            troubles=self._troubles,
+            on_held=self.taps.offer,
+        )
         self.ledger = Ledger(
             config.state_dir,
             self.clock,
@@ -112,6 +127,7 @@ class Relay:
         self._workers: dict[str, Worker] = {}
         self._intakes: dict[str, SourceIntake] = {}
         self._sessions: dict[str, list[SessionRunner]] = {}
+        self._tokens: dict[str, TokenManager] = {}
         self._fill_rate = FillRate()
         self._stop = asyncio.Event()
         self._reloading = asyncio.Lock()
@@ -180,8 +196,15 @@ class Relay:
     def _start_source(self, supervisor: Supervisor, source: SourceConfig) -> None:
         endpoint = TokenEndpoint(source, self.clock)
         tokens = TokenManager(
-            source, endpoint, self.clock, self._random, self.metrics, protect=protect_rotating
+            source,
+            endpoint,
+            self.clock,
+            self._random,
+            self.metrics,
+            store=FileStore(self.config.state_dir, source),
+            protect=protect_rotating,
         )
+        self._tokens[source.name] = tokens
         supervisor.start(f"tokens.{source.name}", tokens.run())
         consumer = self._intakes[source.name]
         twins = Twins()
@@ -279,15 +302,16 @@ class Relay:
             for name in old.sinks.keys() - new.sinks.keys():
                 await self._end_sink(name)
                 self.metrics.forget_sink(name)
-            changed = [n for n in old.sinks.keys() & new.sinks.keys() if old.sinks[n] != new.sinks[n]]
+            changed = [n for n in old.sinks.keys() & new.sinks.keys() if _has_changed(n, old, new)]
             for name in changed:
                 await self._end_sink(name)
             await self.spool.set_sinks(sink_starts(new))
+            self.config = self.config.model_copy(update={"privacy": new.privacy})
             for name in [n for n in new.sinks if n in changed or n not in old.sinks]:
                 self._start_sink(self._supervisor, new.sinks[name])
             for name in old.sinks.keys() & new.sinks.keys() - set(changed):
                 await self._reopen(name)
-            self.config = old.model_copy(
+            self.config = self.config.model_copy(
                 update={
                     "sinks": new.sinks,
                     "drain_seconds": new.drain_seconds,
@@ -348,18 +372,27 @@ class Relay:
 
     def _build_worker(self, config: SinkConfig) -> Worker:
         sink = registry.build(config, self.clock)
-        route = _route(config)
+        route, spool = _route(config), self._reading_for(config)
         if isinstance(config, HttpSinkConfig):
             return LaneWorker(
                 sink,
                 route,
-                self.spool,
+                spool,
                 self._random,
                 self.metrics,
                 ordering=config.ordering,
                 give_up_after_seconds=config.give_up_after_seconds,
+                batching=Batching(config.batch_events, config.batch_bytes, config.batch_seconds),
+                max_rate=config.max_rate,
             )
-        return StreamWorker(sink, route, self.spool, self._random, self.metrics)
+        return StreamWorker(sink, route, spool, self._random, self.metrics)
+
+    def _reading_for(self, config: SinkConfig) -> Reading:
+        if config.privacy == "off":
+            return self.spool
+        privacy = self.config.privacy
+        key = privacy.key.get_secret_value().encode() if privacy.key else b""
+        return ShieldedSpool(self.spool, Shield(Treatment(config.privacy), key, privacy.kinds()))
 
     def _note_shed(self, sink: str, count: int) -> None:
         log.error("spool.shed", sink=sink, events=count, hint="spool.max_bytes is reached and this sink lags")
@@ -415,10 +448,22 @@ class Relay:
             sources=[self._source_status(name, stats) for name in self._sessions],
             sinks=sinks,
             spool=spool,
+            stuck=self._stuck(stats),
         )
+
+    def _stuck(self, stats: SpoolStats) -> list[str]:
+        stuck = [
+            _session_name(source, runner)
+            for source, runners in self._sessions.items()
+            for runner in runners
+            if runner.stalled
+        ]
+        return stuck + (["spool"] if stats.busy_seconds > _SPOOL_STUCK_SECONDS else [])
 
     def _source_status(self, name: str, stats: SpoolStats) -> SourceStatus:
         counts, intake = stats.sources.get(name, SourceCounts()), self._intakes[name]
+        tokens = self._tokens[name]
+        trouble = tokens.trouble
         return SourceStatus(
             name=name,
             paths=[self._path_status(name, runner, stats) for runner in self._sessions[name]],
@@ -426,6 +471,10 @@ class Relay:
             conservation_error=intake.conservation_error(counts),
             merge_ratio=intake.twins.merge_ratio if intake.twins else None,
             inversions=intake.inversions,
+            token_usable=tokens.usable,
+            token_refused=trouble is not None and not trouble.retryable,
+            token_error=str(trouble or ""),
+            token_cure=trouble.cure if trouble else "",
         )
 
     def _path_status(self, source: str, runner: SessionRunner, stats: SpoolStats) -> PathStatus:
@@ -490,6 +539,11 @@ def _paths(config: Config) -> list[tuple[str, str]]:
         for source in config.sources.values()
         for subscription in source.subscriptions
     ]
+
+
+def _has_changed(sink: str, old: Config, new: Config) -> bool:
+    private = new.sinks[sink].privacy != "off" and old.privacy != new.privacy
+    return private or old.sinks[sink] != new.sinks[sink]
 
 
 def _needs_restart(old: Config, new: Config) -> list[str]:

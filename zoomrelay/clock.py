@@ -7,6 +7,7 @@ that must survive a suspended machine or a stepped clock (`elapsed`).
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Protocol
 
 
@@ -33,3 +34,11 @@ class SystemClock:
 
 
 _ELAPSED = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def boot_id() -> str:
+    """Names this boot of the machine, to which `elapsed` belongs; empty where the system does not say."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""

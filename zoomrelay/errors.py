@@ -74,6 +74,8 @@ class TokenError(ZoomrelayError):
         self.cure = cure
         self.retry_after = retry_after
         """Seconds that the other side asked us to wait."""
+        self.answer_lost = False
+        """The request may have been carried out, and its answer did not reach us."""
 
 
 class TokenUnavailable(TokenError):
@@ -84,6 +86,16 @@ class TokenUnavailable(TokenError):
 
 class TokenRefused(TokenError):
     """Zoom refused our credentials. Trying again soon will not help; somebody must act."""
+
+
+class TokenStoreError(ZoomrelayError):
+    """The token cache cannot be read, locked or written right now. Its words name the file."""
+
+    retryable = True
+
+
+class TokenStoreBusy(TokenStoreError):
+    """Another process held the token cache for longer than we were ready to wait."""
 
 
 class DialError(ZoomrelayError):
@@ -123,6 +135,16 @@ class ConnectionEnded(ZoomrelayError):
         self.reason = reason
         self.clean = clean
         """The other side sent a close frame."""
+
+
+class ConsentError(ZoomrelayError):
+    """A person's consent was not given, or could not be had. Its words say what to do."""
+
+
+class StrangeRedirect(ConsentError):
+    """What came back is not the answer to what was asked. The answer may still come."""
+
+    retryable = True
 
 
 # --- sinks ------------------------------------------------------------------------------------------

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import structlog
 
-from zoomrelay.admin import words
 from zoomrelay.admin.collector import StatusCollector
 from zoomrelay.admin.control import ControlServer
 from zoomrelay.admin.health import Status
 from zoomrelay.admin.notify import Notifier
 from zoomrelay.admin.replay import Order
 from zoomrelay.admin.server import AdminServer
+from zoomrelay.admin.tapping import Feed
 from zoomrelay.app import Relay
 from zoomrelay.config.models import Config
 from zoomrelay.delivery.router import Route
 from zoomrelay.errors import ControlRefused
-from zoomrelay.event import Event
+from zoomrelay.event import RELAY_SOURCE, Event
 from zoomrelay.intake import ledger
 from zoomrelay.spool.base import Choice, DeadLetter, Replay, everything
 from zoomrelay.telemetry.logs import protect_config, set_level
@@ -55,12 +56,13 @@ class Front:
         self._notifier.ready()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._control.keep(), name="control.keep")
-            await self._notifier.run(lambda: words.summary(self.status()))
+            await self._notifier.run(self.status)
 
     def stopping(self) -> None:
         self._notifier.stopping()
 
     async def close(self) -> None:
+        self._relay.taps.end()
         await self._control.close()
         await self.admin.close()
 
@@ -87,6 +89,23 @@ class Front:
         if needs_restart:
             log.warning("config.needs_restart", settings=needs_restart)
         return needs_restart
+
+    def privacy_fields(self) -> Mapping[str, str | None]:
+        return self._relay.config.privacy.kinds()
+
+    @contextmanager
+    def tap(self, events: Sequence[str], sources: Sequence[str]) -> Iterator[Feed]:
+        """Raises `ControlRefused` where a source does not exist, or too many look already."""
+        known = [*self._relay.config.sources, RELAY_SOURCE]
+        if unknown := [source for source in sources if source not in known]:
+            raise ControlRefused(f"there is no source {unknown[0]}", status=400)
+        tap = self._relay.taps.open(Route(events, sources, gap_events=not events))
+        if tap is None:
+            raise ControlRefused("too many are tapping already", status=503)
+        try:
+            yield tap
+        finally:
+            self._relay.taps.close(tap)
 
     async def dead_letters(self, *, sink: str | None, limit: int, before: int | None) -> Sequence[DeadLetter]:
         return await self._relay.spool.dead_letters(sink=sink, limit=limit, before=before)

@@ -134,6 +134,22 @@ class Log(Place):
         self._disk.turning.set()
 
 
+class Segments(Log):
+    """A folder of segments."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory / "unused")
+        self._directory = directory
+        template = directory / "{source}" / "{event_family}.ndjson"
+        config = FileSinkConfig(name="archive", path=template, rotate_bytes=100, min_free_bytes=1)
+        self.sink = FileSink(config, self._disk)
+
+    async def arrived(self) -> list[bytes]:
+        found = [path.read_bytes() for path in sorted(self._directory.glob("main/x-*.ndjson"))]
+        found += [path.read_bytes() for path in self._directory.glob("main/x.ndjson.part")]
+        return b"".join(found).splitlines()
+
+
 class Web(Place):
     """A web server."""
 
@@ -168,7 +184,7 @@ class Web(Place):
         self._receiver.answer = None
 
 
-@pytest.fixture(params=["stdout", "file", "http"])
+@pytest.fixture(params=["stdout", "file", "segments", "http"])
 async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
     async with AsyncExitStack() as stack:
         made: Place
@@ -178,6 +194,8 @@ async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
                 stack.callback(pipe.close)
             case "file":
                 made = Log(tmp_path / "events.ndjson")
+            case "segments":
+                made = Segments(tmp_path)
             case _:
                 made = Web(await stack.enter_async_context(receiver()))
         stack.push_async_callback(made.sink.close)

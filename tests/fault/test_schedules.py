@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -65,6 +67,24 @@ def hold_to_the_rule(seeds: Iterable[int], directory: Path) -> None:
 
 def test_a_seed_is_a_schedule(memory: Path) -> None:
     assert play(7, memory / "a").trace == play(7, memory / "b").trace
+
+
+@pytest.mark.full
+def test_a_seed_is_a_schedule_in_every_process(memory: Path) -> None:
+    """Not even the order of sets, which differs from process to process, makes a difference."""
+    seeds = [seed for seed in range(400) if any(s.kind is Kind.DAMAGE for s in draw(seed, BOUNDS).steps)][:8]
+    assert _trace_elsewhere(seeds, memory / "a", "1") == _trace_elsewhere(seeds, memory / "b", "2")
+
+
+def _trace_elsewhere(seeds: list[int], directory: Path, hash_seed: str) -> bytes:
+    script = (
+        "import sys; from pathlib import Path; from tests.fault.test_schedules import play\n"
+        "print([play(int(seed), Path(sys.argv[1]) / seed).trace for seed in sys.argv[2:]])"
+    )
+    directory.mkdir()
+    command = [sys.executable, "-c", script, directory, *map(str, seeds)]
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+    return subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True).stdout
 
 
 def play(seed: int, directory: Path) -> World:

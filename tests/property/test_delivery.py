@@ -50,10 +50,15 @@ class Script:
 
 
 async def story(
-    ordering: Ordering | None, script: Script, seed: int, keys: int, count: int, cuts: list[float]
+    ordering: Ordering | None,
+    script: Script,
+    seed: int,
+    keys: int,
+    count: int,
+    cuts: list[float],
+    batch: int = 1,
 ) -> tuple[House, FakeSink]:
     random = Random(seed)
-    batch = 1 if ordering else 16
     sink = FakeSink(script.answer, concurrency=4 if ordering else 1, max_batch=batch)
     sink.seconds = script.seconds
     async with House(sink, ordering=ordering, seed=seed, give_up_after_seconds=500) as house:
@@ -99,7 +104,7 @@ def run(coroutine: object) -> tuple[House, FakeSink]:
 weights = st.lists(st.integers(0, 5), min_size=len(OUTCOMES), max_size=len(OUTCOMES)).filter(any)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     ordering=st.sampled_from(["key", "none", "strict"]),
     weights=weights,
@@ -108,6 +113,7 @@ weights = st.lists(st.integers(0, 5), min_size=len(OUTCOMES), max_size=len(OUTCO
     count=st.integers(1, 150),
     poison=st.frozensets(st.integers(1, 150), max_size=3),
     cuts=st.lists(st.floats(0, 60), max_size=3),
+    batch=st.sampled_from([1, 2, 7, 64]),
 )
 def test_lanes(
     ordering: Ordering,
@@ -117,10 +123,11 @@ def test_lanes(
     count: int,
     poison: frozenset[int],
     cuts: list[float],
+    batch: int,
 ) -> None:
     if ordering == "strict":
         poison = frozenset()  # it holds up everything, by definition
-    house, sink = run(story(ordering, Script(weights, seed, poison), seed, keys, count, cuts))
+    house, sink = run(story(ordering, Script(weights, seed, poison), seed, keys, count, cuts, batch))
     check(house, sink, count, restarts=len(cuts))
     for key, numbers in by_key(sink.taken).items():
         if ordering == "strict" or (ordering == "key" and key):
@@ -138,7 +145,7 @@ def test_lanes(
     cuts=st.lists(st.floats(0, 60), max_size=3),
 )
 def test_streams(weights: list[int], seed: int, count: int, cuts: list[float]) -> None:
-    house, sink = run(story(None, Script(weights, seed, frozenset()), seed, 3, count, cuts))
+    house, sink = run(story(None, Script(weights, seed, frozenset()), seed, 3, count, cuts, batch=16))
     check(house, sink, count, restarts=len(cuts))
     firsts = list(dict.fromkeys(sink.numbers))
     assert firsts == sorted(firsts)

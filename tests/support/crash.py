@@ -16,9 +16,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from zoomrelay import cli
+from zoomrelay.auth import endpoint
+from zoomrelay.auth.record import Record
+from zoomrelay.auth.stores import file
+from zoomrelay.auth.stores.file import FileStore
+from zoomrelay.auth.token import Token
 from zoomrelay.event import Event
 from zoomrelay.intake import admit, ledger
-from zoomrelay.sinks import disk, http, stdout
+from zoomrelay.sinks import disk, http, packing, stdout
 from zoomrelay.spool import sqlite
 
 VARIABLE = "ZOOMRELAY_TEST_CRASH"
@@ -41,6 +46,25 @@ POINTS = (
     "ledger.after",
 )
 """Where it can die."""
+ROTATION = (
+    "rotation.rename.before",
+    "rotation.rename.after",
+    "rotation.named.after",
+    "rotation.pack.half",
+    "rotation.packed.before",
+    "rotation.packed.after",
+    "rotation.unlink.before",
+    "rotation.unlink.after",
+)
+"""Where it can die while a segment of a file sink ends and is compressed."""
+TOKEN_POINTS = (
+    "tokens.keep.before",
+    "tokens.keep.half",
+    "tokens.keep.after",
+    "tokens.ask.before",
+    "tokens.ask.after",
+)
+"""Where it can die while it gets a token. Two records are kept for each: one before it asks, one after."""
 FAILURES = ("ledger.raise", "intake.raise", "file.raise")
 """Where a service can fail with an error that nobody expects."""
 
@@ -75,9 +99,10 @@ def die() -> NoReturn:
 
 def main() -> None:
     point, _, passage = os.environ[VARIABLE].partition(":")
-    assert point in POINTS + FAILURES, point
+    assert point in POINTS + TOKEN_POINTS + ROTATION + FAILURES, point
     countdown = Countdown(point, int(passage or 1))
-    for wrap in (_commits, _settlements, _files, _outputs, _posts, _ledgers, _intakes):
+    wraps = (_commits, _settlements, _files, _rotations, _outputs, _posts, _ledgers, _intakes, wrap_tokens)
+    for wrap in wraps:
         wrap(countdown)
     cli.main()
 
@@ -134,6 +159,35 @@ def _files(countdown: Countdown) -> None:
     disk.SystemDisk.write, disk.SystemDisk.fdatasync = written, synced  # type: ignore[method-assign]
 
 
+def _rotations(countdown: Countdown) -> None:
+    rename, unlink, copy = disk.SystemDisk.rename, disk.SystemDisk.unlink, packing.Packer._copy
+
+    def renamed(self: disk.SystemDisk, path: Path, to: Path) -> None:
+        packed = path.suffix == ".tmp"
+        countdown.die_at("rotation.packed.before" if packed else "rotation.rename.before")
+        rename(self, path, to)
+        countdown.die_at("rotation.packed.after" if packed else "rotation.rename.after")
+        if not packed:
+            self.sync_directory(to.parent)
+            countdown.die_at("rotation.named.after")
+
+    def unlinked(self: disk.SystemDisk, path: Path) -> None:
+        if path.suffix == ".full":
+            countdown.die_at("rotation.unlink.before")
+        unlink(self, path)
+        if path.suffix == ".full":
+            countdown.die_at("rotation.unlink.after")
+
+    def copied(self: packing.Packer, source: int, target: int) -> None:
+        if countdown.due("rotation.pack.half"):
+            self._disk.write(target, memoryview(b"\x1f\x8b"))
+            die()
+        copy(self, source, target)
+
+    disk.SystemDisk.rename, disk.SystemDisk.unlink = renamed, unlinked  # type: ignore[method-assign]
+    packing.Packer._copy = copied  # type: ignore[method-assign]
+
+
 def _outputs(countdown: Countdown) -> None:
     send = stdout.StdoutSink.send
 
@@ -178,6 +232,31 @@ def _intakes(countdown: Countdown) -> None:
         done(self)
 
     admit.Gate.done = checked  # type: ignore[method-assign]
+
+
+def wrap_tokens(countdown: Countdown) -> None:
+    replace, write, request = FileStore.replace, file.write_synced, endpoint.TokenEndpoint.request
+
+    def replaced(self: FileStore, record: Record) -> None:
+        countdown.die_at("tokens.keep.before")
+        replace(self, record)
+        countdown.die_at("tokens.keep.after")
+
+    def written(path: Path, content: bytes) -> None:
+        if countdown.due("tokens.keep.half"):
+            write(path, content[: len(content) // 2])
+            die()
+        write(path, content)
+
+    async def requested(self: endpoint.TokenEndpoint, *arguments: Any) -> Token:
+        countdown.die_at("tokens.ask.before")
+        token = await request(self, *arguments)
+        countdown.die_at("tokens.ask.after")
+        return token
+
+    FileStore.replace = replaced  # type: ignore[method-assign]
+    file.write_synced = written
+    endpoint.TokenEndpoint.request = requested  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

@@ -271,12 +271,12 @@ class Lab:
         secrets = [known.client_secret, known.account_id, basic, _PLANTED, *self._tokens]
         files = [self.relay.log_file, self.relay.stdout_file, self.archive_file]
         files += [path for path in self.state_dir.glob("**/*") if path.is_file()]
-        texts = self.answers | {path.name: path.read_bytes() for path in files if path.exists()}
+        texts = self.answers | {str(path): path.read_bytes() for path in files if path.exists()}
         return [
             f"{name} holds a secret ({secret[:8]}…)"
             for name, text in texts.items()
             for secret in secrets
-            if secret.encode() in text
+            if secret.encode() in text and not (secret in self._tokens and _is_cache(name))
         ]
 
     def _note_tokens(self) -> None:
@@ -289,6 +289,12 @@ class Lab:
             return answer
 
         self.zoom.tokens.issue = noted  # type: ignore[method-assign]
+
+
+def _is_cache(name: str) -> bool:
+    """The one place where tokens are kept."""
+    path = Path(name)
+    return path.parent.name == "tokens" and path.suffix == ".json"
 
 
 def _lines(file: Path) -> list[bytes]:

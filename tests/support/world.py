@@ -528,7 +528,7 @@ def _doors(world: World) -> Iterator[None]:
     async def dial(_dialler: Dialler, url: str) -> Wire:
         return await world.dial(url)
 
-    async def request(_endpoint: TokenEndpoint, grant: str) -> Token:
+    async def request(_endpoint: TokenEndpoint, grant: str, form: object = None) -> Token:
         return await world.request(grant)
 
     with ExitStack() as stack:

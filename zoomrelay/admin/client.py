@@ -6,7 +6,7 @@ import errno
 import http.client
 import os
 import socket
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -34,21 +34,23 @@ class ControlClient:
 
     def get(self, path: str, type_: type[_Answer], **query: str | int | None) -> _Answer:
         """Decode the answer to `GET path` as `type_`; a part of the query that is None is left out."""
-        given = {name: value for name, value in query.items() if value is not None}
-        target = f"{path}?{urlencode(given)}" if given else path
-        return msgspec.json.decode(self._call("GET", target, None), type=type_)
+        given = [(name, value) for name, value in query.items() if value is not None]
+        return msgspec.json.decode(self._call("GET", _target(path, given), None), type=type_)
 
     def post(self, path: str, type_: type[_Answer], body: object = None) -> _Answer:
         """Send `body` as JSON, and decode the answer as `type_`."""
         return msgspec.json.decode(self._call("POST", path, msgspec.json.encode(body)), type=type_)
 
-    def stream(self, path: str, body: object) -> Generator[bytes, None, None]:
-        """Send `body` as JSON, and give the answer line by line, without newlines and empty lines. Closing
-        the iterator ends the call. Raises `RelayNotRunning` also where the answer breaks off."""
+    def stream(
+        self, path: str, *, query: Sequence[tuple[str, str]] = (), body: object = None
+    ) -> Generator[bytes, None, None]:
+        """The lines of the answer as they come, without newlines and empty lines, until the relay ends it:
+        to `GET path`, or where there is a `body`, to a POST of that as JSON. Raises also while it is under
+        way: `RelayNotRunning` where the answer breaks off. Closing the iterator ends the call."""
         connection = _Connection(self._socket_path(), self._timeout_seconds)
         try:
-            connection.request("POST", path, msgspec.json.encode(body), {"Content-Type": "application/json"})
-            answer = connection.getresponse()
+            content = None if body is None else msgspec.json.encode(body)
+            answer = _ask(connection, "GET" if content is None else "POST", _target(path, query), content)
             if answer.status >= 300:
                 raise ControlRefused(_words(answer.read(), answer.status), status=answer.status)
             yield from _lines(answer)
@@ -62,8 +64,7 @@ class ControlClient:
     def _call(self, method: str, target: str, body: bytes | None) -> bytes:
         connection = _Connection(self._socket_path(), self._timeout_seconds)
         try:
-            connection.request(method, target, body, {"Content-Type": "application/json"})
-            answer = connection.getresponse()
+            answer = _ask(connection, method, target, body)
             content = answer.read()
         except OSError as error:
             raise self._explained(error) from error
@@ -109,6 +110,15 @@ class _Connection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(os.fspath(self._path))
+
+
+def _target(path: str, query: Sequence[tuple[str, str | int]]) -> str:
+    return f"{path}?{urlencode(query)}" if query else path
+
+
+def _ask(connection: _Connection, method: str, target: str, body: bytes | None) -> http.client.HTTPResponse:
+    connection.request(method, target, body, {"Content-Type": "application/json"})
+    return connection.getresponse()
 
 
 def _words(content: bytes, status: int) -> str:

@@ -10,6 +10,7 @@
     POST /replay          Order -> Progress, again and again until the end, one per line (see `replay`)
     POST /replay/read     Order -> the events themselves, one per line
     POST /reload          -> {"needs_restart": [setting, …]}
+    GET  /tap             events as they come (`zoomrelay.admin.tapping`); ?events=GLOB, ?source=NAME
 
 Every other answer is {"error": words}; an invalid configuration (422) has {"problems": [{"where", "what",
 "cure"}, …]} too. Who may open the socket may do all of this, so only the relay's own user may.
@@ -20,7 +21,8 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -31,6 +33,7 @@ from aiohttp import web
 from zoomrelay.admin import replay
 from zoomrelay.admin.health import Status, document
 from zoomrelay.admin.socket_path import control_socket_path
+from zoomrelay.admin.tapping import Feed, stream
 from zoomrelay.errors import ConfigError, ControlRefused, ReplayRefused, SpoolError, StateDirectoryError
 from zoomrelay.event import Event
 from zoomrelay.spool.base import DeadLetter, Replay
@@ -75,6 +78,15 @@ class ControlTarget(Protocol):
     def end_replay(self, replay: Replay) -> None: ...
 
     def retained(self, order: replay.Order) -> AsyncIterator[Sequence[Event]]: ...
+
+    def privacy_fields(self) -> Mapping[str, str | None]:
+        """Kinds of field by name, where these differ from the built-in map; None: nothing personal."""
+        ...
+
+    def tap(self, events: Sequence[str], sources: Sequence[str]) -> AbstractContextManager[Feed]:
+        """Events as they are held, while inside; `events` are globs as a sink has them. Raises
+        `ControlRefused`."""
+        ...
 
 
 class Numbers(msgspec.Struct, forbid_unknown_fields=True):
@@ -146,6 +158,7 @@ class ControlServer:
             web.post("/replay", self._replay),
             web.post("/replay/read", self._read),
             web.post("/reload", self._reload),
+            web.get("/tap", self._tap),
         ]
 
     async def _status(self, _request: web.Request) -> web.Response:
@@ -188,6 +201,11 @@ class ControlServer:
 
     async def _reload(self, _request: web.Request) -> web.Response:
         return _json({"needs_restart": list(await self._target.reload())})
+
+    async def _tap(self, request: web.Request) -> web.StreamResponse:
+        query = request.query
+        with self._target.tap(query.getall("events", []), query.getall("source", [])) as feed:
+            return await stream(request, feed, self._target.privacy_fields())
 
 
 def _listening_socket(path: Path) -> socket.socket:

@@ -56,10 +56,21 @@ class SourceStatus(msgspec.Struct, frozen=True):
     """Share of the latest events that every subscription brought; None while nothing was judged."""
     inversions: int = 0
     """Events that came after one of a later `event_ts`, where several subscriptions are merged."""
+    token_usable: bool = True
+    """A token with life left is at hand."""
+    token_refused: bool = False
+    """Somebody must act before there can be another."""
+    token_error: str = ""
+    """Why the last try brought none, in words."""
+    token_cure: str = ""
+
+    @property
+    def listening(self) -> bool:
+        return any(path.works for path in self.paths)
 
     @property
     def ready(self) -> bool:
-        return not self.paths or any(path.works for path in self.paths)
+        return (self.listening if self.paths else self.token_usable) and not self.token_refused
 
 
 class SinkStatus(msgspec.Struct, frozen=True):
@@ -104,6 +115,8 @@ class Status(msgspec.Struct, frozen=True):
     sources: list[SourceStatus]
     sinks: list[SinkStatus]
     spool: SpoolStatus
+    stuck: list[str] = []
+    """Parts that make no progress and never will, in words: only a new process helps."""
 
     @property
     def ready(self) -> bool:
@@ -112,7 +125,8 @@ class Status(msgspec.Struct, frozen=True):
     @property
     def not_ready_because(self) -> list[str]:
         """In words, why the relay is not ready; empty if it is. Ready means: at least one subscription of
-        each source is accepted and neither deaf nor quiet, and the spool can be written."""
+        each source is accepted and neither deaf nor quiet (a source without any has a token), Zoom refuses
+        nobody's credentials, and the spool can be written."""
         reasons = [_why_source(source) for source in self.sources if not source.ready]
         if not self.spool.writable:
             reasons.append(f"the spool cannot be written: {self.spool.trouble}")
@@ -142,6 +156,12 @@ def readiness(status: Status) -> dict[str, Any]:
 def _source_readiness(source: SourceStatus) -> dict[str, Any]:
     return {
         "ready": source.ready,
+        "token": {
+            "usable": source.token_usable,
+            "refused": source.token_refused,
+            "last_error": source.token_error,
+            "cure": source.token_cure,
+        },
         "subscriptions": {
             path.subscription: {
                 "accepted": path.accepted,
@@ -157,6 +177,9 @@ def _source_readiness(source: SourceStatus) -> dict[str, Any]:
 
 
 def _why_source(source: SourceStatus) -> str:
+    if source.listening or not source.paths:
+        cure = f" ({source.token_cure})" if source.token_cure else ""
+        return f"source {source.name}: no token can be had: {source.token_error or 'not yet'}{cure}"
     troubled = [path for path in source.paths if path.accepted]
     if troubled:
         return f"source {source.name}: subscription {troubled[0].subscription} is {troubled[0].trouble}"

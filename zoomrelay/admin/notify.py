@@ -6,6 +6,7 @@ One datagram per message to the unix socket that `$NOTIFY_SOCKET` names; without
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,9 +14,14 @@ from contextlib import contextmanager
 
 import structlog
 
+from zoomrelay.admin import words
+from zoomrelay.admin.health import Status
+
 log = structlog.get_logger()
 
 _INTERVAL_SECONDS = 1.0
+_EXTEND_SECONDS = 10
+"""A stop may take as long as `drain_seconds` says, but no longer than this without a sign of life."""
 
 
 class Notifier:
@@ -23,14 +29,19 @@ class Notifier:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._address = _address(environ.get("NOTIFY_SOCKET", ""))
+        self._watchdog = _watchdog_wanted(environ)
         self._told = ""
+        self._stuck: list[str] = []
+        self._stopping = False
 
     def ready(self) -> None:
         """The start is over: everything is open, and the first attempt to connect is under way."""
         self._send("READY=1")
 
     def stopping(self) -> None:
-        self._send("STOPPING=1")
+        """From now on the service manager's patience is asked for, second by second."""
+        self._stopping = True
+        self._send("STOPPING=1", f"EXTEND_TIMEOUT_USEC={_EXTEND_SECONDS * 1_000_000}")
 
     @contextmanager
     def reloading(self) -> Iterator[None]:
@@ -47,10 +58,22 @@ class Notifier:
             self._told = words
             self._send("STATUS=" + " ".join(words.split()))
 
-    async def run(self, summary: Callable[[], str]) -> None:
-        """Keep the line of state up to date, for ever."""
+    def watchdog(self, stuck: list[str]) -> None:
+        """Feed the watchdog, unless something is stuck: then the service manager ends us before long."""
+        if stuck != self._stuck:
+            self._stuck = stuck
+            log.error("watchdog.starving", stuck=stuck) if stuck else log.info("watchdog.fed_again")
+        if self._watchdog and not stuck:
+            self._send("WATCHDOG=1")
+
+    async def run(self, status: Callable[[], Status]) -> None:
+        """Keep the line of state up to date and the watchdog fed, for ever."""
         while True:
-            self.status(summary())
+            now = status()
+            self.status(words.summary(now))
+            self.watchdog(now.stuck)
+            if self._stopping:
+                self._send(f"EXTEND_TIMEOUT_USEC={_EXTEND_SECONDS * 1_000_000}")
             await asyncio.sleep(_INTERVAL_SECONDS)
 
     def _send(self, *lines: str) -> None:
@@ -62,6 +85,13 @@ class Notifier:
                 sending.sendto("\n".join(lines).encode(), self._address)
         except OSError as error:
             log.warning("notify.failed", error=error.strerror or str(error))
+
+
+def _watchdog_wanted(environ: Mapping[str, str]) -> bool:
+    """sd_watchdog_enabled(3): a period is set, and it is meant for this process."""
+    return environ.get("WATCHDOG_USEC", "") != "" and environ.get("WATCHDOG_PID", str(os.getpid())) == str(
+        os.getpid()
+    )
 
 
 def _address(name: str) -> str:

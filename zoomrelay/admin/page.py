@@ -77,6 +77,8 @@ def _source(source: SourceStatus, now: float) -> Iterator[str]:
             parts.append(_line("soft", words.path_counts(path)))
     if not source.paths:
         parts.append(_line("", "no subscription: tokens only"))
+    if trouble := words.token_trouble(source):
+        parts.append(_line("bad", trouble))
     yield _card([*parts, _line("soft", words.source_counts(source))])
 
 

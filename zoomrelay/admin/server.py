@@ -37,8 +37,9 @@ _HEADERS = {
 class AdminServer:
     """`/metrics`, `/livez`, `/readyz` and `/` at the address of the setting admin.listen.
 
-    `/livez` answers 200 as long as the event loop turns. `/readyz` answers 200 or 503 with the reasons.
-    Nothing can be changed from here, and nothing that it shows is secret.
+    `/livez` answers 200 as long as the event loop turns and nothing is stuck, else 503.
+    `/readyz` answers 200 or 503 with the reasons. Nothing can be changed from here, and nothing that it
+    shows is secret.
     """
 
     def __init__(self, listen: str, status: Callable[[], Status], registry: CollectorRegistry) -> None:
@@ -84,12 +85,18 @@ class AdminServer:
         app.add_routes(
             [
                 web.get("/", for_people),
-                web.get("/livez", _live),
+                web.get("/livez", self._live),
                 web.get("/readyz", self._ready),
                 web.get("/metrics", self._metrics),
             ]
         )
         return app
+
+    async def _live(self, _request: web.Request) -> web.Response:
+        stuck = self._status().stuck
+        return web.Response(
+            text=f"stuck: {', '.join(stuck)}\n" if stuck else "ok\n", status=503 if stuck else 200
+        )
 
     async def _ready(self, _request: web.Request) -> web.Response:
         status = self._status()
@@ -100,10 +107,6 @@ class AdminServer:
         return web.Response(
             body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4}
         )
-
-
-async def _live(_request: web.Request) -> web.Response:
-    return web.Response(text="ok\n")
 
 
 async def _with_headers(_request: web.Request, response: web.StreamResponse) -> None:

@@ -22,11 +22,26 @@ def headline(status: Status) -> str:
     """One line: is all well, and if not, where to look. The reasons stand with the part that has them."""
     if status.ready:
         return "Ready: every source is listened to and the spool can be written"
-    troubles = [f"source {source.name} is not listened to" for source in status.sources if not source.ready]
+    troubles = [f"source {source.name} {_lacks(source)}" for source in status.sources if not source.ready]
     troubles += [] if status.spool.writable else ["the spool cannot be written"]
     troubles += ["the relay is starting"] if status.starting else []
     troubles += ["the relay is stopping"] if status.stopping else []
     return "Not ready: " + "; ".join(troubles)
+
+
+def _lacks(source: SourceStatus) -> str:
+    return "gets no token" if source.listening or not source.paths else "is not listened to"
+
+
+def token_trouble(source: SourceStatus) -> str:
+    """Why there is no token, or will be none, and what would help; empty where a subscription says so."""
+    if source.token_usable and not source.token_refused:
+        return ""
+    if source.paths and not source.listening:
+        return ""
+    return _printable(
+        "; ".join(part for part in (source.token_error or "no token yet", source.token_cure) if part)
+    )
 
 
 def summary(status: Status) -> str:

@@ -1,42 +1,45 @@
-"""The token endpoint: one POST, and every way in which it can fail as one of our errors."""
+"""The token endpoint: requests for tokens, and every way in which they can fail as one of our errors."""
 
 from __future__ import annotations
 
 import asyncio
-import socket
-import ssl
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
 
-import httpx
 import msgspec
+import structlog
 
-from zoomrelay import __version__
+from zoomrelay.auth.addresses import revoke_url
 from zoomrelay.auth.refusals import classify
+from zoomrelay.auth.secrets import ClientSecrets
 from zoomrelay.auth.token import Instant, Token, read_token
 from zoomrelay.clock import Clock
 from zoomrelay.config.models import SourceConfig
-from zoomrelay.errors import TokenUnavailable
+from zoomrelay.errors import TokenError, TokenRefused
 from zoomrelay.retry_after import wait_asked_for
 
-MAX_ANSWER_BYTES = 256 * 1024
+if TYPE_CHECKING:
+    from zoomrelay.auth.exchange import Answer
+
+log = structlog.get_logger()
+
 TIMEOUT_SECONDS = 15.0
 """For the whole request, from the look-up of the name to the last byte."""
-_NOT_NOW = (9, 10)
-"""OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED."""
-
-_HEADERS = {
-    "accept": "application/json",
-    "accept-encoding": "identity",
-    "user-agent": f"zoomrelay/{__version__}",
-}
 
 
 class Endpoint(Protocol):
-    """Where tokens come from."""
+    """Where tokens come from. Raises `TokenUnavailable` or `TokenRefused`; their words hold no secret."""
 
-    async def request(self, grant: str) -> Token:
-        """A new token. Raises `TokenUnavailable` or `TokenRefused`; their words hold no secret."""
+    async def request(self, grant: str, form: Mapping[str, str] = {}) -> Token:
+        """A new token; `form` is what this grant asks for beside the account."""
+        ...
+
+    async def revoke(self, value: str) -> None:
+        """Make Zoom forget a token."""
+        ...
+
+    def credentials(self) -> str:
+        """Something that is the same as long as the client's secrets are, and tells nothing of them."""
         ...
 
 
@@ -49,71 +52,59 @@ class TokenEndpoint:
         self._source = source
         self._clock = clock
         self._timeout_seconds = timeout_seconds
+        self._secrets = ClientSecrets(source)
 
-    async def request(self, grant: str) -> Token:
+    def credentials(self) -> str:
+        return self._secrets.fingerprint()
+
+    async def request(self, grant: str, form: Mapping[str, str] = {}) -> Token:
         issued = Instant(asyncio.get_running_loop().time(), self._clock.elapsed())
-        try:
-            async with asyncio.timeout(self._timeout_seconds):
-                status, headers, body = await self._post(grant)
-        except (TimeoutError, httpx.TimeoutException) as error:
-            raise TokenUnavailable("the token endpoint did not answer in time", reason="timeout") from error
-        except httpx.HTTPError as error:
-            raise _unreachable(error) from error
-        except httpx.InvalidURL:
-            raise TokenUnavailable(
-                "token_url is no URL", reason="token_url", cure="check token_url"
-            ) from None
-        answer = _json_object(body) if status == 200 else None
-        token = read_token(answer, grant=grant, issued=issued) if answer else None
-        if token is not None:
-            return token
-        said = self._without_secrets(body)
-        wait = wait_asked_for(headers, self._clock.wall())
-        raise classify(status, _json_object(said.encode()), said, wait)
-
-    async def _post(self, grant: str) -> tuple[int, httpx.Headers, bytes]:
-        # A client for each request: tokens are asked for about once in 45 minutes, and a changed proxy,
-        # CA file or address is picked up.
-        form = {"grant_type": grant}
+        fields = {"grant_type": grant, **form}
         if grant == "account_credentials":
-            form["account_id"] = self._source.account_id
-        async with (
-            self._client() as client,
-            client.stream("POST", self._source.token_url, data=form) as response,
-        ):
-            body = bytearray()
-            async for chunk in response.aiter_bytes():
-                body += chunk
-                if len(body) > MAX_ANSWER_BYTES:
-                    raise TokenUnavailable("the token endpoint's answer has no end", reason="oversize")
-            return response.status_code, response.headers, bytes(body)
+            fields["account_id"] = self._source.account_id
+        answer = await self._post(self._source.token_url, fields)
+        # Whoever renews by a refresh token holds a token of the grant that it came from.
+        kept = "authorization_code" if grant == "refresh_token" else grant
+        body = _json_object(answer.body) if answer.status == 200 else None
+        token = read_token(body, grant=kept, issued=issued) if body else None
+        if token is None:
+            raise self._refusal(answer, fields)
+        return token
 
-    def _client(self) -> httpx.AsyncClient:
-        try:
-            return httpx.AsyncClient(
-                auth=(self._source.client_id, self._source.client_secret.get_secret_value()),
-                headers=_HEADERS,
-                follow_redirects=False,
-                proxy=self._source.proxy or None,
-                timeout=self._timeout_seconds,
-                verify=ssl.create_default_context(cafile=self._source.ca_file),
+    async def revoke(self, value: str) -> None:
+        await self._post(revoke_url(self._source.token_url), {"token": value})
+
+    async def _post(self, url: str, form: Mapping[str, str]) -> Answer:
+        """Zoom's answer to the first client secret that it takes; or what it is in the way."""
+        from zoomrelay.auth.exchange import post  # httpx takes its time, and most starts need none of it
+
+        refusal: TokenError | None = None
+        for name, secret in self._secrets.candidates():
+            answer = await post(
+                self._source, url, form, client_secret=secret, timeout_seconds=self._timeout_seconds
             )
-        except (OSError, ssl.SSLError) as error:
-            raise TokenUnavailable(
-                "the CA file could not be read", reason="tls", cure=f"check ca_file ({self._source.ca_file})"
-            ) from error
-        except (ValueError, ImportError, httpx.InvalidURL):
-            # Without their cause: these quote the proxy's URL, which may hold a password.
-            raise TokenUnavailable(
-                "the proxy's address cannot be used",
-                reason="proxy",
-                cure="set proxy (or HTTPS_PROXY) to http://host:port; SOCKS is not supported",
-            ) from None
+            if answer.status == 200:
+                self._secrets.worked(name)
+                return answer
+            refusal = self._refusal(answer, form)
+            if not (isinstance(refusal, TokenRefused) and refusal.reason == "invalid_client"):
+                break
+        assert refusal is not None
+        raise refusal
 
-    def _without_secrets(self, body: bytes) -> str:
+    def _refusal(self, answer: Answer, form: Mapping[str, str]) -> TokenError:
+        said = self._without_secrets(answer.body, form)
+        wait = wait_asked_for(answer.headers, self._clock.wall())
+        error = classify(answer.status, _json_object(said.encode()), said, wait)
+        error.answer_lost = error.retryable and (answer.status in (200, 408) or answer.status >= 500)
+        return error
+
+    def _without_secrets(self, body: bytes, form: Mapping[str, str]) -> str:
         """The answer's text, in case it repeats what we sent."""
         text = body.decode("utf-8", "replace")
-        for secret in (self._source.client_secret.get_secret_value(), self._source.account_id):
+        sent = (form.get(key, "") for key in ("code", "code_verifier", "refresh_token", "token"))
+        ours = (secret for _, secret in self._secrets.candidates())
+        for secret in (*ours, self._source.account_id, *sent):
             if secret:
                 text = text.replace(secret, "***")
         return text
@@ -125,30 +116,3 @@ def _json_object(body: bytes) -> dict[str, object] | None:
     except (msgspec.DecodeError, ValueError, RecursionError):
         return None
     return answer if isinstance(answer, dict) else None
-
-
-def _unreachable(error: httpx.HTTPError) -> TokenUnavailable:
-    stage, cure = _stage(error)
-    return TokenUnavailable(f"the token endpoint could not be reached ({stage})", reason=stage, cure=cure)
-
-
-def _stage(error: httpx.HTTPError) -> tuple[str, str]:
-    """Where on the way it failed, and what to look at."""
-    if isinstance(error, httpx.ProxyError):
-        return "proxy", "the proxy refused: check proxy, HTTPS_PROXY and NO_PROXY"
-    if isinstance(error, httpx.UnsupportedProtocol):
-        return "token_url", "token_url must begin with https://"
-    for cause in _causes(error):
-        if isinstance(cause, ssl.SSLCertVerificationError) and cause.verify_code in _NOT_NOW:
-            return "tls", "the certificate is not valid today: check this machine's clock"
-        if isinstance(cause, ssl.SSLError):
-            return "tls", "if a proxy opens TLS on the way, set ca_file to its certificate"
-        if isinstance(cause, socket.gaierror):
-            return "dns", "check the name server, and token_url"
-    return "tcp", "check that this machine may reach the token endpoint on TCP port 443, or set proxy"
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__

@@ -37,6 +37,16 @@ class Grants:
         """The last refusal left nothing to try."""
         self._refusals = 0
 
+    def serves(self, grant: str) -> bool:
+        """Whether a token that was got by this grant may be used."""
+        return grant in (self._first, self._other)
+
+    def adopted(self, grant: str) -> None:
+        """A token of this grant was found: whoever asked for it found that out before us."""
+        self.current = grant
+        if grant == self._other:
+            self._first, self._other = grant, self._first
+
     def refused(self) -> Verdict:
         """A socket refused the newest token of the current grant."""
         self._refusals += 1

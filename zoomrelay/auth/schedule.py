@@ -52,6 +52,20 @@ class Schedule:
         self._refresh_at_life = self._random.uniform(0.7, 0.8)
         self._failures, self._failed = 0, None
 
+    @property
+    def failures(self) -> int:
+        """In a row."""
+        return self._failures
+
+    def resume(self, failures: int, left_seconds: float, now: Instant) -> None:
+        """Another process, or an earlier one, has failed: its wait is ours."""
+        self._failures = max(self._failures, failures)
+        self._failed, self._wait_seconds = now, left_seconds
+
+    def forget(self) -> None:
+        """What was in the way may be gone."""
+        self._failures, self._failed = 0, None
+
     def failed(self, error: TokenError, now: Instant) -> float:
         """Note a failure; the seconds to wait after it."""
         self._failures += 1

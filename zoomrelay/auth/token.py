@@ -14,6 +14,9 @@ import msgspec
 DEFAULT_LIFE_SECONDS = 3600.0
 """Life of a token whose answer does not tell; what Zoom documents for every grant used here."""
 
+SHARE = 0.25
+"""Of a token's life: with less left it is no longer good enough for a new connection."""
+
 
 class Instant(NamedTuple):
     """A moment on two clocks: the event loop's, and the one that also counts suspended time."""
@@ -39,10 +42,18 @@ class Token:
     scopes: tuple[str, ...] = ()
     api_url: str = ""
     """Zoom's regional REST base for this account, where the answer named one."""
+    refresh_token: str = field(default="", repr=False)
+    """What came with it, where the grant is authorization_code."""
+    refresh_life_seconds: float | None = None
+    """As the answer told it; Zoom's does not."""
 
     def life_left(self, now: Instant) -> float:
         """Seconds it may still be used; not positive once it is over."""
         return self.life_seconds - now.since(self.issued)
+
+    def serves(self, now: Instant, min_life_seconds: float, share: float = SHARE) -> bool:
+        """Whether it has that life left; of a short-lived one, this `share` of its life will do."""
+        return self.life_left(now) >= min(min_life_seconds, self.life_seconds * share)
 
 
 def read_token(answer: Mapping[str, object], *, grant: str, issued: Instant) -> Token | None:
@@ -56,7 +67,7 @@ def read_token(answer: Mapping[str, object], *, grant: str, issued: Instant) -> 
     if not isinstance(value, str) or not value.strip():
         return None
     value = value.strip()
-    api_url = fields.get("api_url")
+    api_url, refresh = fields.get("api_url"), fields.get("refresh_token")
     return Token(
         value=value,
         grant=grant,
@@ -64,6 +75,8 @@ def read_token(answer: Mapping[str, object], *, grant: str, issued: Instant) -> 
         life_seconds=_life_seconds(fields, value),
         scopes=_scopes(fields.get("scope")),
         api_url=api_url if isinstance(api_url, str) else "",
+        refresh_token=refresh.strip() if isinstance(refresh, str) else "",
+        refresh_life_seconds=_positive(fields.get("refresh_token_expires_in")),
     )
 
 

@@ -88,7 +88,7 @@ def command(
 
 def _send(client: ControlClient, order: Order) -> None:
     latest, shown = Progress(), 0
-    lines = client.stream("/replay", order)
+    lines = client.stream("/replay", body=order)
     try:
         with bar(f"replaying to {order.sink}", _BAR_STEPS) as advance:
             for line in lines:
@@ -123,7 +123,7 @@ def _tell(progress: Progress, error: str) -> None:
 
 def _print(client: ControlClient, order: Order, load: Callable[[], Config]) -> None:
     """Asks the relay, or where none runs its spool; there nothing more comes in while this lasts."""
-    lines = client.stream("/replay/read", order)
+    lines = client.stream("/replay/read", body=order)
     try:
         try:
             first = next(lines, None)

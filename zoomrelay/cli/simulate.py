@@ -13,8 +13,10 @@ import typer
 from zoomrelay.config.models import LogConfig
 from zoomrelay.simulator.faults import Faults
 from zoomrelay.simulator.gateway import OnSecondConnection
+from zoomrelay.simulator.refresh import REFRESH_LIFE_SECONDS
 from zoomrelay.simulator.server import SUBSCRIPTION, Simulator
 from zoomrelay.simulator.stories import DEFAULT_MIX, STORIES, parse_mix
+from zoomrelay.simulator.tokens import Credentials
 from zoomrelay.telemetry.logs import configure_logging
 
 _DEFAULT_EVENTS = ",".join(f"{family}={weight:g}" for family, weight in DEFAULT_MIX.items())
@@ -37,7 +39,14 @@ def command(
         typer.Option(help="Id of a subscription; may be repeated.", show_default=SUBSCRIPTION),
     ] = None,
     secret_token: Annotated[str, typer.Option(help="Sign events with this Secret Token.")] = "",
+    client_secret: Annotated[
+        list[str] | None,
+        typer.Option(help="A secret of the app; may be repeated.", show_default=Credentials().client_secret),
+    ] = None,
     expires_in: Annotated[int, typer.Option(min=1, help="Life of a token in seconds.")] = 3599,
+    refresh_expires_in: Annotated[
+        int, typer.Option(min=1, help="Life of a refresh token in seconds.")
+    ] = REFRESH_LIFE_SECONDS,
     second_connection: Annotated[
         OnSecondConnection, typer.Option(help="What happens when a subscription is connected twice.")
     ] = "kick-old",
@@ -48,7 +57,7 @@ def command(
         ),
     ] = None,
 ) -> None:
-    """Pretend to be Zoom: a token endpoint and an event WebSocket on one port, until Ctrl-C."""
+    """Pretend to be Zoom: token endpoint, authorize page and event WebSocket on one port, until Ctrl-C."""
     configure_logging(LogConfig())
     try:
         simulator = Simulator(
@@ -60,12 +69,16 @@ def command(
             mix=parse_mix(events),
             subscriptions=subscription or [SUBSCRIPTION],
             secret_token=secret_token,
+            credentials=Credentials(client_secret=client_secret[0]) if client_secret else None,
             expires_in_seconds=expires_in,
+            refresh_expires_in_seconds=refresh_expires_in,
             on_second_connection=second_connection,
             faults=parse_faults(fault or []),
         )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+    if client_secret:
+        simulator.set_client_secrets(client_secret)
     _loop()(_serve(simulator, burst))
 
 

@@ -25,6 +25,8 @@ def _plain_rest(status: Status) -> Iterator[str]:
             yield from _plain_path(path, status.now)
             if len(source.paths) > 1:
                 yield f"    {words.path_counts(path)}"
+        if trouble := words.token_trouble(source):
+            yield f"  token: {trouble}"
     for sink in status.sinks:
         yield f"sink {sink.name} ({sink.type}): {words.sink_state(sink)}"
         yield "  " + _figures(sink)
@@ -75,6 +77,8 @@ def _source_table(status: Status) -> Table:
             table.add_row(Text(source.name), Text(path.subscription), state, Text(counts))
         if not source.paths:
             table.add_row(Text(source.name), "", "tokens only", "")
+        if trouble := words.token_trouble(source):
+            table.add_row(Text(source.name), "", Text(trouble, "red"), "")
     return table
 
 

@@ -6,11 +6,12 @@ the kind of an error and its place are taken from it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import ValidationError
 
-from zoomrelay.config.models import General, Settings
+from zoomrelay.config.models import General, HttpFormat, Settings
 from zoomrelay.config.schema import (
     GROUPS,
     KINDS,
@@ -30,9 +31,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 LATER = {
-    "grant": {"authorization_code"},
     "type": {"jetstream"},
-    "format": {"zoom-webhook", "cloudevents", "standard-webhooks", "splunk-hec"},
 }
 """Values that the configuration contract names and this version does not have."""
 
@@ -78,12 +77,22 @@ def explain(error: ValidationError, model: type[Settings], table: Path) -> list[
 def _problem(detail: ErrorDetails, model: type[Settings], table: Path) -> Problem:
     key, *inner = detail["loc"]
     where = (*table, str(key))
-    place = f"{dotted(where)} entry {int(inner[0]) + 1}" if inner else dotted(where)
+    place = _place(where, inner)
     if detail["type"] == "extra_forbidden":
         return Problem(place, *_unknown(str(key), model, table))
     if detail["type"] == "missing":
         return Problem(place, "is missing", _how_to_give(where, str(key) in secrets(model)))
     return Problem(place, _sentence(detail, str(key)))
+
+
+def _place(where: Path, inner: list[int | str]) -> str:
+    """Inside of a list by number, inside of a table by name; what is no name may be a secret in its place."""
+    match inner:
+        case [str(name), *_] if re.fullmatch(r"[A-Za-z0-9_-]+", name):
+            return f"{dotted(where)}.{name}"
+        case [int(number), *_]:
+            return f"{dotted(where)} entry {number + 1}"
+    return dotted(where)
 
 
 def _known(model: type[Settings]) -> list[str]:
@@ -126,6 +135,8 @@ def _sentence(detail: ErrorDetails, key: str) -> str:
 
 
 def _choice(key: str, given: Any, expected: str) -> str:
+    if key == "format" and given in get_args(HttpFormat) and f"'{given}'" not in expected:
+        return f"{given} is a format of http sinks; it must be {expected}"
     if isinstance(given, str) and given in LATER.get(key, ()):
         return f"{given} is not available in this version, which has {expected.replace(' or ', ', ')}"
     return f"must be {expected}"

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from zoomrelay.config.layers import Given, Layer
+from zoomrelay.config.schema import TWIN, all_paths, dotted, field_at, is_secret, is_secret_table, twin
 from zoomrelay.config.schema import Path as SettingPath
-from zoomrelay.config.schema import all_paths, dotted, field_at, is_secret, twin
+from zoomrelay.config.secrets import FileSecret, read_secret
 from zoomrelay.errors import ConfigError, Problem
 
 SEARCH = (Path("zoomrelay.toml"), Path("/etc/zoomrelay/zoomrelay.toml"))
@@ -38,24 +39,6 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def read_text(path: Path) -> str:
-    """The text of a file, a byte order mark removed. Raises ValueError with what is wrong, in words."""
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise ValueError(f"cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError:
-        raise ValueError("cannot be read: it is not UTF-8 text") from None
-
-
-def read_secret(path: Path) -> str:
-    """A secret out of its file, without the newlines at its end. Raises ValueError, in words."""
-    secret = read_text(path).rstrip("\r\n")
-    if not secret:
-        raise ValueError("is empty")
-    return secret
-
-
 def credentials(
     names: dict[str, set[str]], directories: Sequence[Path], problems: list[Problem], read: list[Path]
 ) -> Layer:
@@ -69,7 +52,24 @@ def credentials(
         file = next((d / dotted(path) for d in directories if is_file(d / dotted(path))), None)
         if field and is_secret(field) and file:
             layer[path] = _secret_from(file, f"credential file {file}", path, problems, read)
+        elif field and is_secret_table(field) and (found := _files_below(path, directories)):
+            origin = f"credential files {', '.join(map(str, found.values()))}"
+            secrets = {n: _secret_from(f, origin, (*path, n), problems, read).value for n, f in found.items()}
+            layer[path] = Given(secrets, origin)
     return layer
+
+
+def _files_below(table: SettingPath, directories: Sequence[Path]) -> dict[str, Path]:
+    """The files called by the dotted path of an entry of `table`, by the entry's name."""
+    prefix = dotted(table) + "."
+    found: dict[str, Path] = {}
+    for directory in reversed(directories):
+        try:
+            names = [file.name for file in directory.iterdir() if file.name.startswith(prefix)]
+        except OSError:  # not there, or not for us to look into
+            continue
+        found |= {name.removeprefix(prefix): directory / name for name in sorted(names)}
+    return found
 
 
 def resolve_twins(merged: Layer, problems: list[Problem], read: list[Path]) -> Layer:
@@ -79,8 +79,11 @@ def resolve_twins(merged: Layer, problems: list[Problem], read: list[Path]) -> L
     """
     resolved: Layer = {}
     for path, given in merged.items():
-        base = twin(path) if field_at(path) is None else None
-        if base is None:
+        field = field_at(path)
+        base = twin(path) if field is None else None
+        if field and is_secret_table(field):
+            resolved[path] = _with_secrets(path, given, problems, read)
+        elif base is None:
             resolved.setdefault(path, given)
         elif not isinstance(given.value, str) or not given.value:
             problems.append(Problem(dotted(path), "must be a path in quotes"))
@@ -91,12 +94,31 @@ def resolve_twins(merged: Layer, problems: list[Problem], read: list[Path]) -> L
     return resolved
 
 
+def _with_secrets(path: SettingPath, given: Given, problems: list[Problem], read: list[Path]) -> Given:
+    """A table of secrets, in which a name may end in `_file`."""
+    if not isinstance(given.value, dict):
+        return given
+    table: Layer = {(*path, name): Given(value, given.origin) for name, value in given.value.items()}
+    found: dict[str, object] = {}
+    for entry, one in table.items():
+        name = entry[-1].removesuffix(TWIN)
+        if name in found or (name != entry[-1] and (*path, name) in table):
+            problems.append(Problem(dotted((*path, name)), "is given twice", "keep one"))
+        elif name == entry[-1]:
+            found[name] = one.value
+        elif not isinstance(one.value, str) or not one.value:
+            problems.append(Problem(dotted(entry), "must be a path in quotes"))
+        else:
+            found[name] = _secret_from(Path(one.value), one.origin, entry, problems, read).value
+    return Given(found, given.origin)
+
+
 def _secret_from(
     file: Path, origin: str, path: SettingPath, problems: list[Problem], read: list[Path]
 ) -> Given:
     read.append(file)
     try:
-        return Given(read_secret(file), origin)
+        return Given(FileSecret(read_secret(file), file), origin)
     except ValueError as error:
         # A bare word may be the secret itself, put where its file should be named.
         shown = f"the file {file}" if len(file.parts) > 1 else "the file it names in the working directory"

@@ -15,6 +15,7 @@ from zoomrelay.config.schema import (
     GROUPS,
     NAME,
     NAMED,
+    TWIN,
     Path,
     all_paths,
     dotted,
@@ -198,8 +199,18 @@ def merge(layers: list[Layer], problems: list[Problem]) -> Layer:
                 problems.append(Problem(dotted(path), f"is given as well as {dotted(other)}", "keep one"))
             if other and other not in layer:
                 merged.pop(other, None)
-            merged[path] = given
+            merged[path] = _joined(merged[path], given) if path in merged else given
     return merged
+
+
+def _joined(below: Given, given: Given) -> Given:
+    """`given`, and where both are tables of the user's names, the entries of `below` that it does not
+    replace."""
+    if not (isinstance(below.value, dict) and isinstance(given.value, dict)):
+        return given
+    replaced = {name.removesuffix(TWIN) for name in given.value}
+    kept = {name: value for name, value in below.value.items() if name.removesuffix(TWIN) not in replaced}
+    return Given(kept | given.value, f"{below.origin} and {given.origin}" if kept else given.origin)
 
 
 def names_in(layers: list[Layer], problems: list[Problem]) -> dict[str, set[str]]:

@@ -15,6 +15,7 @@ from zoomrelay.config.models import Config, General, Settings
 from zoomrelay.config.rules import Built, broken_rules
 from zoomrelay.config.schema import GROUPS, KINDS, NAMED, dotted, fields
 from zoomrelay.config.schema import Path as SettingPath
+from zoomrelay.config.secrets import read_text
 from zoomrelay.errors import ConfigError, Problem
 
 
@@ -103,7 +104,7 @@ def _read_toml(file: Path | None, problems: list[Problem], read: list[Path]) -> 
         return {}
     read.append(file)
     try:
-        text = files.read_text(file)
+        text = read_text(file)
     except ValueError as error:
         problems.append(Problem(str(file), str(error)))
         return None

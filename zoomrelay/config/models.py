@@ -7,6 +7,7 @@ Validators raise ValueError with a sentence about what was expected; it never re
 
 from __future__ import annotations
 
+import base64
 import re
 from pathlib import Path
 from typing import Annotated, Literal
@@ -21,14 +22,24 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
+from pydantic_core import PydanticKnownError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from zoomrelay.config.addresses import http_url, listen, proxy_url, ws_url
+from zoomrelay.config.http_headers import header_name, header_value
+from zoomrelay.config.path_template import path_template
+from zoomrelay.config.secrets import FileSecret
 from zoomrelay.config.sizes import size_bytes
 from zoomrelay.config.subscriptions import subscription
+from zoomrelay.privacy.fields import Kind
 
+KEEP = "keep"
+"""In `privacy.fields`: what the built-in map names is not hidden."""
 EventFormat = Literal["raw", "envelope"]
-Grant = Literal["auto", "account_credentials", "client_credentials"]
+"""What every sink can write."""
+HttpFormat = Literal["raw", "envelope", "zoom-webhook", "cloudevents", "standard-webhooks", "splunk-hec"]
+Compression = Literal["none", "gzip", "zstd"]
+Grant = Literal["auto", "account_credentials", "client_credentials", "authorization_code"]
 
 
 def _not_a_switch(value: object) -> object:
@@ -41,6 +52,15 @@ def _not_a_switch(value: object) -> object:
 def _event_glob(text: str) -> str:
     if not re.fullmatch(r"!?[A-Za-z0-9_.*?-]+", text):
         raise ValueError('must be event names like "meeting.started", "meeting.*" or "!meeting.ended"')
+    return text
+
+
+def _privacy_field(text: str) -> str:
+    name, sign, kind = text.partition("=")
+    if not name or not sign or kind not in (*Kind, KEEP):
+        raise ValueError(
+            f'must be like "badge_number=name" or "topic={KEEP}"; kinds: {", ".join(Kind)}, {KEEP}'
+        )
     return text
 
 
@@ -58,18 +78,28 @@ def _secret_or_none(value: object) -> object:
     return None if value == "" else value
 
 
+def _as_it_was(value: object) -> object:
+    """A secret that is not read anew while the relay runs forgets its file."""
+    return value.get_secret_value() if isinstance(value, FileSecret) else value
+
+
 Seconds = Annotated[float, BeforeValidator(_not_a_switch), Field(allow_inf_nan=False)]
 Whole = Annotated[int, BeforeValidator(_not_a_switch)]
 SizeBytes = Annotated[int, BeforeValidator(size_bytes), Field(gt=0, lt=2**62)]
 Word = Annotated[str, Field(pattern=r"^[\x21-\x7e]*$")]
 FilePath = Annotated[Path, BeforeValidator(_path)]
+TemplatePath = Annotated[FilePath, AfterValidator(path_template)]
+SizeBytesOrZero = Annotated[int, BeforeValidator(size_bytes), Field(ge=0, lt=2**62)]
 OptionalFilePath = Annotated[Path | None, BeforeValidator(_path_or_none)]
 OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_secret_or_none)]
+ReadOnce = BeforeValidator(_as_it_was)
 HttpUrl = Annotated[str, AfterValidator(http_url)]
 # Named here, for inside a class body a field's own name hides a validator of the same name.
 WsUrl = Annotated[str, AfterValidator(ws_url)]
 ProxyUrl = Annotated[str, AfterValidator(proxy_url)]
 Listen = Annotated[str, AfterValidator(listen)]
+HeaderName = Annotated[str, AfterValidator(header_name)]
+HeaderValue = Annotated[SecretStr, AfterValidator(header_value)]
 
 
 class Settings(BaseModel):
@@ -84,13 +114,16 @@ class SourceConfig(Settings):
     name: str
     account_id: Word = ""
     client_id: Annotated[Word, Field(min_length=1)]
-    client_secret: Annotated[SecretStr, Field(min_length=1)]
+    grant: Grant = "auto"
+    """`auto` means account_credentials where there is an `account_id`, else client_credentials."""
+    client_secret: SecretStr | None = Field(default=None, validate_default=True)
+    """Read anew at each use where it came from a file. None: a public client (authorization_code, PKCE)."""
+    client_secret_next: OptionalSecret = None
+    """Tried when `client_secret` is refused, so that the two can be changed over at leisure."""
     subscriptions: tuple[Annotated[str, AfterValidator(subscription)], ...] = ()
     """Subscription ids, or whole wss:// URLs as pasted (without an access token); `subscription_id`
     gives the id of either. Empty means tokens only."""
-    grant: Grant = "auto"
-    """`auto` means account_credentials where there is an `account_id`, else client_credentials."""
-    secret_token: OptionalSecret = None
+    secret_token: Annotated[OptionalSecret, ReadOnce] = None
     verify_signature: Literal["off", "warn", "enforce"] = "warn"
     """Without a `secret_token` nothing can be verified, and `enforce` is refused."""
     token_url: HttpUrl = "https://zoom.us/oauth/token"
@@ -112,6 +145,17 @@ class SourceConfig(Settings):
     def _grant_has_its_account(cls, value: str, info: ValidationInfo) -> str:
         if value == "account_credentials" and info.data.get("account_id") == "":
             raise ValueError("account_credentials needs account_id")
+        return value
+
+    @field_validator("client_secret")
+    @classmethod
+    def _only_public_clients_have_none(
+        cls, value: SecretStr | None, info: ValidationInfo
+    ) -> SecretStr | None:
+        if value is None and info.data.get("grant", "authorization_code") != "authorization_code":
+            raise PydanticKnownError("missing")
+        if value is not None and not value.get_secret_value():
+            raise PydanticKnownError("string_too_short", {"min_length": 1})
         return value
 
     @field_validator("verify_signature")
@@ -147,6 +191,8 @@ class SinkBase(Settings):
     gap_events: bool = False
     """Whether it gets `zoomrelay.gap_opened` and `zoomrelay.gap_closed`; `events` does not apply to these."""
     format: EventFormat = "raw"
+    privacy: Literal["off", "drop", "mask", "pseudonym"] = "off"
+    """What becomes of personal data before this sink gets an event; see `PrivacyConfig`."""
     start: Literal["now", "oldest"] = "now"
 
 
@@ -156,8 +202,31 @@ class StdoutSinkConfig(SinkBase):
 
 class FileSinkConfig(SinkBase):
     type: Literal["file"] = "file"
-    path: FilePath
+    path: TemplatePath
+    """May hold placeholders (`zoomrelay.config.path_template`)."""
     fsync: bool = True
+    rotate_bytes: SizeBytesOrZero = 0
+    """A segment ends before it would grow beyond this; 0 is no bound."""
+    rotate_seconds: Annotated[Seconds, Field(ge=0)] = 0.0
+    """A segment ends so long after its first event; 0 is no bound."""
+    compression: Compression = "none"
+    """Of segments that have ended."""
+    min_free_bytes: SizeBytesOrZero = 0
+    """Nothing is written that would leave less on the disk; 0 is no bound."""
+
+    @property
+    def rotates(self) -> bool:
+        return bool(self.rotate_bytes or self.rotate_seconds)
+
+    @field_validator("compression")
+    @classmethod
+    def _compression_needs_segments(cls, value: str, info: ValidationInfo) -> str:
+        sizes = (info.data.get("rotate_bytes", 1), info.data.get("rotate_seconds", 1))
+        if value != "none" and not any(sizes):
+            raise ValueError(
+                f"{value} needs rotate_bytes or rotate_seconds: only what has ended is compressed"
+            )
+        return value
 
 
 class HttpSinkConfig(SinkBase):
@@ -169,7 +238,47 @@ class HttpSinkConfig(SinkBase):
     give_up_after_seconds: Annotated[Seconds, Field(gt=0)] = 259200.0
     dead_letter_on: tuple[Annotated[Whole, Field(ge=300, le=599)], ...] = ()
     """Statuses that settle an event as dead at once."""
+    max_rate: Annotated[Seconds, Field(ge=0)] = 0.0
+    """Events per second; 0 is no bound."""
+    format: HttpFormat = "raw"  # type: ignore[assignment]  # wider than that of other sinks
+    secret_token: OptionalSecret = None
+    """What `zoom-webhook` and `standard-webhooks` sign with (the latter with each of several, between white
+    space), and the token of `splunk-hec`."""
+    validate_receiver: Annotated[bool, Field(alias="validate")] = True
+    """Whether `zoom-webhook` begins with Zoom's challenge to the receiver."""
+    cloudevents_mode: Literal["structured", "binary"] = "structured"
+    batch_events: Annotated[Whole, Field(ge=1, le=10_000)] = 1
+    """The most events in one request; above 1, requests are in the batch form of their format."""
+    batch_bytes: SizeBytes = 1024**2
+    """A batch is sent once it holds so much, before compression."""
+    batch_seconds: Annotated[Seconds, Field(ge=0, le=3600)] = 1.0
+    """The longest that an event waits for others to fill its batch."""
+    compression: Compression = "none"
+    headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict)
+    """Sent with every request. `NAME_file` names a file with the value."""
+    username: Annotated[str, Field(pattern=r"^[\x21-\x39\x3b-\x7e]*$")] = ""
+    password: OptionalSecret = None
+    """HTTP Basic, with `username`."""
+    bearer_token: OptionalSecret = None
+    proxy: ProxyUrl = ""
+    """Empty: HTTP_PROXY, HTTPS_PROXY and NO_PROXY decide."""
     ca_file: OptionalFilePath = None
+    cert_file: OptionalFilePath = None
+    """A certificate that we show to the receiver; the key is in `key_file`, or in the same file."""
+    key_file: OptionalFilePath = None
+
+    @property
+    def basic_credentials(self) -> str:
+        """`username` and `password` as HTTP Basic sends them; empty without these."""
+        if self.password is None:
+            return ""
+        return base64.b64encode(f"{self.username}:{self.password.get_secret_value()}".encode()).decode()
+
+    def secrets(self) -> list[str]:
+        """Every secret in it, in plain text and as it is sent, to be kept out of whatever is shown."""
+        given = (self.secret_token, self.password, self.bearer_token, *self.headers.values())
+        texts = [secret.get_secret_value() for secret in given if secret is not None]
+        return [self.basic_credentials, *(part for text in texts for part in {text, *text.split()})]
 
 
 SinkConfig = Annotated[StdoutSinkConfig | FileSinkConfig | HttpSinkConfig, Field(discriminator="type")]
@@ -178,6 +287,20 @@ SinkConfig = Annotated[StdoutSinkConfig | FileSinkConfig | HttpSinkConfig, Field
 class AdminConfig(Settings):
     listen: Listen = "127.0.0.1:9464"
     """host:port; empty turns the TCP port off. `listen_address` takes it apart."""
+
+
+class PrivacyConfig(Settings):
+    """For sinks whose `privacy` is not off."""
+
+    key: OptionalSecret = None
+    """Of pseudonyms: with another key, the same person gets another one."""
+    fields: tuple[Annotated[str, AfterValidator(_privacy_field)], ...] = ()
+    """Beyond and before the built-in map: "badge_number=name", "topic=keep"."""
+
+    def kinds(self) -> dict[str, Kind | None]:
+        """`fields` taken apart: name -> kind, None for what is kept."""
+        pairs = [text.split("=") for text in self.fields]
+        return {name: None if kind == KEEP else Kind(kind) for name, kind in pairs}
 
 
 class LogConfig(Settings):
@@ -218,4 +341,5 @@ class Config(General, BaseSettings):
     spool: SpoolConfig = SpoolConfig()
     sinks: dict[str, SinkConfig]
     admin: AdminConfig = AdminConfig()
+    privacy: PrivacyConfig = PrivacyConfig()
     log: LogConfig = LogConfig()

@@ -11,22 +11,26 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from zoomrelay.config.files import is_file
+from zoomrelay.config.http_rules import broken_http_rules
 from zoomrelay.config.models import (
     FileSinkConfig,
     General,
     HttpSinkConfig,
+    PrivacyConfig,
     Settings,
     SinkBase,
     SourceConfig,
     SpoolConfig,
     StdoutSinkConfig,
 )
+from zoomrelay.config.path_template import may_meet
 from zoomrelay.config.schema import Path, dotted, nearest
 from zoomrelay.config.sizes import size_text
 from zoomrelay.config.subscriptions import subscription_id
 from zoomrelay.errors import Problem
 
 SPOOL_AT_LEAST_BYTES = 1024**2
+PSEUDONYM_KEY_AT_LEAST = 16
 
 
 @dataclass(slots=True)
@@ -58,9 +62,14 @@ def broken_rules(built: Built) -> Iterator[Problem]:
     yield from _subscriptions_once(built)
     yield from _sinks_name_sources(built)
     yield from _one_sink_per_output(built)
+    yield from _one_sink_per_file(built)
     yield from _messages_fit_the_spool(built)
-    yield from _authorities_are_there(built)
     yield from _memory_retains_nothing(built)
+    yield from _files_are_there(built)
+    yield from _pseudonyms_have_a_key(built)
+    for sink in built.sinks:
+        if isinstance(sink, HttpSinkConfig):
+            yield from broken_http_rules(sink)
 
 
 def _memory_retains_nothing(built: Built) -> Iterator[Problem]:
@@ -95,11 +104,25 @@ def _one_sink_per_output(built: Built) -> Iterator[Problem]:
     for sink in built.sinks:
         if isinstance(sink, StdoutSinkConfig):
             users["stdout"].append(sink.name)
-        elif isinstance(sink, FileSinkConfig):
-            users[f"the file {sink.path.resolve()}"].append(sink.name)
     for output, (first, *others) in users.items():
         for name in others:
             yield Problem(f"sinks.{name}", f"writes to {output}, as sinks.{first} does", "keep one")
+
+
+def _one_sink_per_file(built: Built) -> Iterator[Problem]:
+    sinks = [sink for sink in built.sinks if isinstance(sink, FileSinkConfig)]
+    for at, sink in enumerate(sinks):
+        path = sink.path.resolve()
+        first = next((one for one in sinks[:at] if may_meet(one.path.resolve(), path)), None)
+        if first is None:
+            continue
+        if first.path.resolve() == path:
+            yield Problem(
+                f"sinks.{sink.name}", f"writes to the file {path}, as sinks.{first.name} does", "keep one"
+            )
+        else:
+            what = f"may lead to the same file as sinks.{first.name}.path"
+            yield Problem(f"sinks.{sink.name}.path", what, "give it a directory of its own")
 
 
 def _messages_fit_the_spool(built: Built) -> Iterator[Problem]:
@@ -115,8 +138,21 @@ def _messages_fit_the_spool(built: Built) -> Iterator[Problem]:
             yield Problem(where, "must not be larger than spool.max_bytes")
 
 
-def _authorities_are_there(built: Built) -> Iterator[Problem]:
+def _files_are_there(built: Built) -> Iterator[Problem]:
     for path, table in built.tables.items():
-        ca_file = table.ca_file if isinstance(table, SourceConfig | HttpSinkConfig) else None
-        if ca_file and not (is_file(ca_file) and os.access(ca_file, os.R_OK)):
-            yield Problem(dotted((*path, "ca_file")), f"{ca_file} is not a file that can be read")
+        for key in ("ca_file", "cert_file", "key_file"):
+            file = getattr(table, key, None)
+            if file and not (is_file(file) and os.access(file, os.R_OK)):
+                yield Problem(dotted((*path, key)), f"{file} is not a file that can be read")
+
+
+def _pseudonyms_have_a_key(built: Built) -> Iterator[Problem]:
+    privacy = built.tables.get(("privacy",))
+    users = [sink.name for sink in built.sinks if sink.privacy == "pseudonym"]
+    if not users or not isinstance(privacy, PrivacyConfig):
+        return
+    key = privacy.key.get_secret_value() if privacy.key else ""
+    if len(key) < PSEUDONYM_KEY_AT_LEAST:
+        what = "is missing" if not key else f"must have at least {PSEUDONYM_KEY_AT_LEAST} characters"
+        cure = f"sinks.{users[0]}.privacy needs it: set privacy.key_file, made with `openssl rand -hex 32`"
+        yield Problem("privacy.key", what, cure)

@@ -47,12 +47,28 @@ KINDS: dict[str, type[Settings]] = {model.model_fields["type"].default: model fo
 def fields(model: type[Settings]) -> dict[str, FieldInfo]:
     """The settings of a table. The `name` of a named table is in its header, so it is not among them."""
     named = any(model in models for models in NAMED.values())
-    return {key: field for key, field in model.model_fields.items() if not (named and key == "name")}
+    return {
+        field.alias or key: field
+        for key, field in model.model_fields.items()
+        if not (named and key == "name")
+    }
+
+
+def attribute(model: type[Settings], key: str) -> str:
+    """The attribute in which a setting is kept; another where pydantic has its own use for the name."""
+    return next(name for name, field in model.model_fields.items() if key in (field.alias, name))
 
 
 def is_secret(field: FieldInfo) -> bool:
     """Whether its value must never be shown, and may come from a file."""
-    return field.annotation is SecretStr or SecretStr in get_args(field.annotation)
+    return field.annotation is SecretStr or (
+        SecretStr in get_args(field.annotation) and not is_secret_table(field)
+    )
+
+
+def is_secret_table(field: FieldInfo) -> bool:
+    """Whether it is a table of names of the user's and secrets; each of these may come from a file."""
+    return get_origin(field.annotation) is dict
 
 
 def is_list(field: FieldInfo) -> bool:

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from zoomrelay.config.addresses import shown_url
 from zoomrelay.config.load import Loaded
 from zoomrelay.config.models import Config, General, Settings
-from zoomrelay.config.schema import GROUPS, NAMED, Path, dotted, fields
+from zoomrelay.config.schema import GROUPS, NAMED, Path, attribute, dotted, fields
 from zoomrelay.config.sizes import size_text
 
 MASK = "***"
@@ -39,7 +39,8 @@ def settings(loaded: Loaded) -> Iterator[Shown]:
     for table, model in _tables(loaded.config):
         for key in sorted(fields(type(model)), key=lambda key: key != "type"):
             path = (*table, key)
-            yield Shown(path, _shown(key, getattr(model, key)), loaded.origins[dotted(path)])
+            value = getattr(model, attribute(type(model), key))
+            yield Shown(path, _shown(key, value), loaded.origins[dotted(path)])
 
 
 def outage_hours(config: Config) -> dict[int, float]:
@@ -68,10 +69,14 @@ def _shown(key: str, value: object) -> object:
         return int(value) if value.is_integer() else value
     if isinstance(value, tuple):
         return [_shown(key, item) for item in value]
+    if isinstance(value, dict):
+        return dict.fromkeys(value, MASK)
     if isinstance(value, str) and "://" in value:
         return shown_url(value) if key != "subscriptions" else value
     return value if isinstance(value, str | bool | int) else "" if value is None else str(value)
 
 
 def _toml(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_toml(name)} = {_toml(inner)}" for name, inner in value.items()) + "}"
     return json.dumps(value, ensure_ascii=False)

@@ -3,6 +3,8 @@
 One failure says little. Many in a row, or some over a second, say that the sink fails as a whole: then it
 is called one call at a time, with pauses that grow, until one call is answered. As long as only one event
 has failed, it alone waits; others are tried at once, for they tell whether the event or the sink is ill.
+A receiver that says for how long it wants peace gets it from all events, and one call then tells whether it
+was long enough.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ MAX_RETRY_AFTER_SECONDS = 3600.0
 _PAUSE_BASE_SECONDS = 0.5
 _FAILING_SECONDS = 1.0
 _FAILING_FAILURES = 3
-_TOO_MANY_REQUESTS = 429
+_SLOW_DOWN = frozenset({429, 503})
+"""Answers whose `Retry-After` speaks of the receiver, not of the event."""
 
 
 class Health:
@@ -39,7 +42,10 @@ class Health:
         self.successes = 0
         """Calls that the sink took."""
         self.paused_until = 0.0
-        """No call before this moment; one at a time while not `ok`."""
+        """No call before this moment."""
+        self.probing = False
+        """One call at a time: until one is answered it is not known whether the sink takes any."""
+        self._asked_until = 0.0
         self._patience = patience
         self._failures = 0
         self._failed_events = 0
@@ -62,9 +68,12 @@ class Health:
         """The sink is there, whatever it said: an answer that the configuration expects
         (`dead_letter_on`). Returns what `succeeded` does."""
         self._failures = self._failed_events = self._pauses = 0
+        # What was under way when it asked for peace does not break that.
+        self.paused_until = self._asked_until
+        self.probing = now < self._asked_until
         if self.ok:
             return None
-        self.ok, self.misconfigured, self.last_error, self.paused_until = True, False, "", 0.0
+        self.ok, self.misconfigured, self.last_error = True, False, ""
         self._turned_at = now
         return now - self._failing_since
 
@@ -99,7 +108,7 @@ class Health:
         turned = self.ok and (whole or self._is_failing(now))
         if turned:
             self._healthy_seconds = self.healthy_seconds(now)
-            self.ok = False
+            self.ok, self.probing = False, True
         refused = not self.ok and isinstance(error, SinkRejected)
         news = turned or (refused and not self.misconfigured)
         self.misconfigured |= refused
@@ -110,11 +119,11 @@ class Health:
         return lasting or self._failures >= self._patience
 
     def _obey(self, error: SinkError, now: float) -> None:
-        """Too many requests speaks of all of them; else an answer speaks of its event while others are
-        taken."""
         asked = asked_seconds(error)
-        if asked and (error.status == _TOO_MANY_REQUESTS or not self.ok):
-            self.paused_until = max(self.paused_until, now + asked)
+        if asked and (error.status in _SLOW_DOWN or not self.ok):
+            self._asked_until = max(self._asked_until, now + asked)
+            self.paused_until = max(self.paused_until, self._asked_until)
+            self.probing = True
 
     def _pause(self, now: float) -> None:
         self._pauses += 1

@@ -1,28 +1,33 @@
-"""The worker of a sink that takes events one by one, several at a time, in lanes."""
+"""The worker of a sink that takes events one by one or in batches, several calls at a time, in lanes."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from itertools import islice
 from random import Random
 
-from zoomrelay.delivery.lanes import STRICT, Lane, Lanes, Ordering
+from zoomrelay.delivery.batching import UNBOUNDED, Batching
+from zoomrelay.delivery.lanes import ONE_BY_ONE, STRICT, Lane, Lanes, Ordering
+from zoomrelay.delivery.pace import Pace
 from zoomrelay.delivery.retry import Dead, decide
 from zoomrelay.delivery.router import Route
 from zoomrelay.delivery.settling import Settling
 from zoomrelay.delivery.worker import Worker
-from zoomrelay.errors import SinkError, SinkUnavailable
+from zoomrelay.errors import SinkError, SinkRejected, SinkUnavailable
 from zoomrelay.sinks.base import Sink
-from zoomrelay.spool.base import Death, Parked, Spool
+from zoomrelay.spool.base import Death, Item, Parked, Reading
 from zoomrelay.telemetry.metrics import Metrics
 
 READ_AHEAD = 2048
-"""Events in the lanes at most, or a read more."""
+"""Events in the lanes at most, or a read more; or as many as four batches hold."""
 READ_PORTION = 1024
 PARK_AFTER_SECONDS = 5.0
 """A head that has been tried for so long leaves the read-ahead, with what stands behind it."""
 REPLAY_PART = 4
 """At most one call in so many is for replayed events."""
+REPLAY_PACE_SECONDS = 0.1
+"""Where `max_rate` is set, live events wait no longer than about this for a batch of replayed ones."""
 REPLAY_GIVE_UP_SECONDS = 60.0
 """A replayed event that is not taken for so long, while the sink is healthy, counts as failed."""
 
@@ -31,25 +36,36 @@ class LaneWorker(Worker):
     """Keeps `sink.concurrency` calls under way as long as there are lanes to serve.
 
     A head that fails holds up its own lane only: that waits, then it is parked in the spool, and other
-    lanes go on. While the sink fails as a whole nothing is parked, and one call at a time is made.
+    lanes go on. While the sink fails as a whole nothing is parked, and one call at a time is made. A batch
+    that fails, while the sink does not, is sent again in halves: at once where it was refused.
     """
 
     def __init__(
         self,
         sink: Sink,
         route: Route,
-        spool: Spool,
+        spool: Reading,
         random: Random,
         metrics: Metrics,
         *,
         ordering: Ordering,
         give_up_after_seconds: float,
+        batching: Batching = ONE_BY_ONE,
+        max_rate: float = 0.0,
     ) -> None:
+        """`max_rate`: events per second; 0 is no bound."""
         super().__init__(sink, route, spool, random, metrics, patience=max(8, 2 * sink.concurrency))
         self._give_up_after_seconds = give_up_after_seconds
-        self._lanes = Lanes(ordering, replays_at_once=max(1, sink.concurrency // REPLAY_PART))
+        self._lanes = Lanes(
+            ordering,
+            batching,
+            replays_at_once=max(1, sink.concurrency // REPLAY_PART),
+            replays_per_call=max(1, int(max_rate * REPLAY_PACE_SECONDS)) if max_rate else UNBOUNDED,
+        )
+        self._pace = Pace(max_rate)
+        self._read_ahead = max(READ_AHEAD, 4 * batching.events)
         self._settling = Settling(self._settle)
-        self._idle: deque[asyncio.Future[Lane | None]] = deque()
+        self._idle: deque[asyncio.Future[list[Lane]]] = deque()
         self._busy = 0
         self._room = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -80,12 +96,12 @@ class LaneWorker(Worker):
         while items := await self._read(READ_PORTION):
             wanted, filtered = self._sort(items)
             self._settling.filtered(filtered)
-            self._lanes.push(wanted)
+            self._lanes.push(wanted, self._now())
             self._dispatch()
             await self._wait_for_room()
 
     async def _wait_for_room(self) -> None:
-        while len(self._lanes) >= READ_AHEAD and not self._stopping.is_set():
+        while len(self._lanes) >= self._read_ahead and not self._stopping.is_set():
             self._room.clear()
             try:
                 async with asyncio.timeout(PARK_AFTER_SECONDS):
@@ -105,15 +121,15 @@ class LaneWorker(Worker):
     # --- handing out lanes --------------------------------------------------------------------------
 
     async def _serve(self) -> None:
-        while (lane := await self._next_lane()) is not None:
-            await self._attempt(lane)
+        while lanes := await self._next_lanes():
+            await self._attempt(lanes)
             self._busy -= 1
-            if len(self._lanes) < READ_AHEAD // 2:
+            if len(self._lanes) < self._read_ahead // 2:
                 self._room.set()
 
-    async def _next_lane(self) -> Lane | None:
-        """The next lane to serve; None if we are to stop."""
-        future: asyncio.Future[Lane | None] = asyncio.get_running_loop().create_future()
+    async def _next_lanes(self) -> list[Lane]:
+        """The lanes of the next call; none if we are to stop."""
+        future: asyncio.Future[list[Lane]] = asyncio.get_running_loop().create_future()
         self._idle.append(future)
         self._dispatch()
         return await future
@@ -126,25 +142,35 @@ class LaneWorker(Worker):
             if future.done():  # its server was cancelled
                 self._idle.popleft()
                 continue
-            lane = None
+            lanes: list[Lane] = []
             if not self._stopping.is_set():
-                lane = self._lanes.pop(now) if self._may_call(now) else None
-                if lane is None:
+                lanes = self._pop(now) if self._may_call(now) else []
+                if not lanes:
                     break
                 self._busy += 1
             self._idle.popleft()
-            future.set_result(lane)
+            future.set_result(lanes)
         self._set_timer(now)
+
+    def _pop(self, now: float) -> list[Lane]:
+        """A sink that answers no to everything is asked with single events: one may be to blame."""
+        lanes = self._lanes.pop_batch(now, 1 if self.health.misconfigured else UNBOUNDED)
+        self._pace.called(sum([lane.taken for lane in lanes]), now)
+        return lanes
 
     def _may_call(self, now: float) -> bool:
         """A sink that fails is called once at a time."""
-        return now >= self.health.paused_until and (self.health.ok or not self._busy)
+        return now >= self._blocked_until and not (self.health.probing and self._busy)
+
+    @property
+    def _blocked_until(self) -> float:
+        return max(self.health.paused_until, self._pace.free_at)
 
     def _set_timer(self, now: float) -> None:
         """Come back when the next lane, or the sink, may be tried."""
         due = self._lanes.next_due()
-        if now < self.health.paused_until and not self._lanes.is_empty:
-            due = self.health.paused_until
+        if now < self._blocked_until and not self._lanes.is_empty:
+            due = self._blocked_until
         if self._timer is not None and self._timer_due == due:
             return
         self._stop_timer()
@@ -164,31 +190,62 @@ class LaneWorker(Worker):
 
     # --- one attempt --------------------------------------------------------------------------------
 
-    async def _attempt(self, lane: Lane) -> None:
-        item = lane.head
+    async def _attempt(self, lanes: list[Lane]) -> None:
+        items = _taken(lanes)
         now = self._now()
-        lane.try_(now, self.health.healthy_seconds(now))
+        healthy_seconds = self.health.healthy_seconds(now)
+        first = not any(lane.failed for lane in lanes)
+        for lane in lanes:
+            lane.try_(now, healthy_seconds)
+        attempt = max(lane.attempts for lane in lanes)
         try:
-            await self._call((item.event,), lane.attempts, first=not lane.failed)
+            events = [item.event for item in items]
+            await self._call(events, attempt, first=first, splits=len(items) > 1)
         except SinkError as error:
-            lane.fail(self.health.successes)
-            self._judge(lane, error)
+            self._failed_attempt(lanes, len(items), error)
         else:
-            self._lanes.done(lane)
-            self._settling.delivered(item.token)
+            for item in items:
+                self._settling.delivered(item.token)
+            for lane in lanes:
+                self._lanes.done(lane)
 
-    def _judge(self, lane: Lane, error: SinkError) -> None:
-        now = self._now()
-        most = REPLAY_GIVE_UP_SECONDS if lane.replayed else self._give_up_after_seconds
-        decision = decide(lane, error, self.health, min(most, self._give_up_after_seconds), now)
-        if isinstance(decision, Dead):
-            death = Death(lane.head, decision.reason, lane.attempts, error.status, error.excerpt)
-            self._lanes.done(lane)
-            self._settling.dead(death)
-        elif self._should_park(lane, error, now, decision.after_seconds):
-            self._park(lane, decision.after_seconds, now)
+    def _failed_attempt(self, lanes: list[Lane], events: int, error: SinkError) -> None:
+        sent_apart = events > 1 and isinstance(error, SinkRejected)
+        for lane in lanes:
+            lane.fail(self.health.successes, refused_with_others=sent_apart)
+            if sent_apart or (events > 1 and self.health.ok):
+                lane.most = events // 2
+        if sent_apart:
+            self._lanes.retry_first(lanes)
         else:
-            self._lanes.retry(lane, now + decision.after_seconds)
+            self._judge(lanes, error, self._now())
+
+    def _judge(self, lanes: list[Lane], error: SinkError, now: float) -> None:
+        """What becomes of each head. Lanes that failed together come back together."""
+        parked: list[Parked] = []
+        wait_seconds: float | None = None
+        for lane in lanes:
+            decision = decide(lane, error, self.health, self._patience_seconds(lane), now)
+            if isinstance(decision, Dead):
+                self._bury(lane, decision, error)
+                continue
+            wait_seconds = decision.after_seconds if wait_seconds is None else wait_seconds
+            if self._should_park(lane, error, now, wait_seconds):
+                parked.append(self._park(lane, wait_seconds, now))
+            else:
+                self._lanes.retry(lane, now + wait_seconds)
+        if parked:
+            self._settling.parked(parked)
+
+    def _patience_seconds(self, lane: Lane) -> float:
+        most = REPLAY_GIVE_UP_SECONDS if lane.replayed else self._give_up_after_seconds
+        return min(most, self._give_up_after_seconds)
+
+    def _bury(self, lane: Lane, decision: Dead, error: SinkError) -> None:
+        """Only the head: what else was in the call has not had its time."""
+        self._settling.dead(Death(lane.head, decision.reason, lane.attempts, error.status, error.excerpt))
+        lane.taken = 1
+        self._lanes.done(lane)
 
     def _should_park(self, lane: Lane, error: SinkError, now: float, wait_seconds: float) -> bool:
         """Refusals are decided soon, and need to know what was taken meanwhile."""
@@ -206,8 +263,12 @@ class LaneWorker(Worker):
         """Parking is for the sake of other lanes: a sink that waits as a whole would park everything."""
         return now >= self.health.paused_until and (self.health.ok or self.health.one_event)
 
-    def _park(self, lane: Lane, wait_seconds: float, now: float) -> None:
+    def _park(self, lane: Lane, wait_seconds: float, now: float) -> Parked:
         # The wait that begins counts in advance: nobody looks at a clock while it is parked.
         waited = lane.waited_seconds_at(self.health.healthy_seconds(now)) + wait_seconds
-        parked = Parked(lane.name, self._lanes.take(lane), wait_seconds, lane.attempts, waited)
-        self._settling.parked([parked])
+        return Parked(lane.name, self._lanes.take(lane), wait_seconds, lane.attempts, waited)
+
+
+def _taken(lanes: list[Lane]) -> list[Item]:
+    """What is taken of these lanes: their events in order, lane by lane."""
+    return [item for lane in lanes for item in islice(lane.items, lane.taken)]

@@ -1,20 +1,22 @@
 """Queues of events that must stay in order among themselves. Pure: the time is passed in.
 
-A lane hands out its head only; the next one follows when the head has ended. A head that failed waits,
-and with it what stands behind it, while other lanes go on.
+A lane hands out its head only, or a run from its head into one batch; the next ones follow when these have
+ended. A head that failed waits, and with it what stands behind it, while other lanes go on.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from zoomrelay.delivery.batching import UNBOUNDED, Batch, Batching, gather
 from zoomrelay.spool.base import Item
 
 Ordering = Literal["key", "strict", "none"]
+ONE_BY_ONE = Batching()
 STRICT = "\x00"
 """Name of the only lane where order is strict."""
 
@@ -30,11 +32,21 @@ class Lane:
     tried_at: float | None = None
     """When the first attempt since it was read began."""
     failed: bool = False
-    """Whether an attempt failed since it was read."""
+    """Whether an attempt failed since it was read, other than by a refusal of a whole batch."""
+    doubted: bool = False
+    """Whether any attempt failed since it was read."""
     successes_at_failure: int = 0
     """What the sink had taken when it failed first since it was read."""
+    taken: int = 0
+    """How many events, from the head on, are in a call that is under way."""
+    most: int = UNBOUNDED
+    """The largest batch that it may be in, since it was in one that failed."""
+    since: float = 0.0
+    """When the first event that is not `taken` came, or earlier."""
     replayed: bool = False
     """It holds replayed events; live ones have a lane of their own."""
+    leads: bool = False
+    """It stands for a call of replayed events that is under way."""
     dropped: bool = False
     """A replay that was cancelled; only a call that is under way comes to its end."""
     _healthy_at_try: float = 0.0
@@ -42,6 +54,11 @@ class Lane:
     @property
     def head(self) -> Item:
         return self.items[0]
+
+    @property
+    def kept(self) -> int:
+        """How many events, from the head on, belong together."""
+        return max(1, self.taken)
 
     @property
     def was_parked(self) -> bool:
@@ -52,7 +69,8 @@ class Lane:
         """A new head: take over what is known of it."""
         self.attempts = self.items[0].attempts
         self.tried_at = None
-        self.failed = False
+        self.failed = self.doubted = False
+        self.most = 1 if self.was_parked else UNBOUNDED
 
     def try_(self, now: float, healthy_seconds: float) -> None:
         """Note that an attempt begins; `healthy_seconds` is for how long the sink has been healthy."""
@@ -60,10 +78,11 @@ class Lane:
         if self.tried_at is None:
             self.tried_at, self._healthy_at_try = now, healthy_seconds
 
-    def fail(self, successes: int) -> None:
+    def fail(self, successes: int, *, refused_with_others: bool = False) -> None:
         """Note that it failed; `successes` is what the sink has taken so far."""
-        if not self.failed:
-            self.failed, self.successes_at_failure = True, successes
+        if not self.doubted:
+            self.doubted, self.successes_at_failure = True, successes
+        self.failed |= not refused_with_others
 
     def waited_seconds_at(self, healthy_seconds: float) -> float:
         """For how long the head has waited while its sink was healthy, earlier readings included."""
@@ -74,9 +93,20 @@ class Lanes:
     """All lanes of a sink. `len` is the number of events in them, but for replayed ones: these come last, a
     few at a time, so that live events find room at once."""
 
-    def __init__(self, ordering: Ordering, *, replays_at_once: int = 1) -> None:
+    def __init__(
+        self,
+        ordering: Ordering,
+        batching: Batching = ONE_BY_ONE,
+        *,
+        replays_at_once: int = 1,
+        replays_per_call: int = UNBOUNDED,
+    ) -> None:
+        """`replays_at_once` bounds the calls of replayed events, `replays_per_call` the events of each."""
         self._ordering = ordering
+        self._batching = batching
+        self._batch_due: float | None = None
         self._replays_at_once = replays_at_once
+        self._replays_per_call = replays_per_call
         self._replays_out = 0
         self._ready_replays: deque[Lane] = deque()
         self._lanes: dict[str, Lane] = {}
@@ -93,17 +123,19 @@ class Lanes:
         """Nothing is left to serve, replays included."""
         return not self._lanes
 
-    def push(self, items: Iterable[Item]) -> None:
+    def push(self, items: Iterable[Item], now: float = 0.0) -> None:
         """Add events, in order of arrival."""
         for item in items:
             name = self._name(item)
             lane = self._lanes.get(name)
             if lane is None:
-                lane = self._lanes[name] = Lane(name, replayed=item.event.replayed)
+                lane = self._lanes[name] = Lane(name, since=now, replayed=item.event.replayed)
                 lane.items.append(item)
                 lane.begin()
                 self._queue(lane).append(lane)
             else:
+                if lane.taken == len(lane.items):
+                    lane.since = now
                 lane.items.append(item)
             self._events += not lane.replayed
 
@@ -122,25 +154,58 @@ class Lanes:
 
     def pop(self, now: float) -> Lane | None:
         """A lane whose head may be tried now. It is the caller's until `done`, `retry` or `take`."""
+        self._wake(now)
+        if not self._ready:
+            return next(iter(self._hand_out_replays(ONE_BY_ONE, 1)), None)
+        lane = self._ready.popleft()
+        lane.taken = 1
+        return lane
+
+    def pop_batch(self, now: float, most: int = UNBOUNDED) -> list[Lane]:
+        """The same for the lanes of one batch of at most `most` events, each with `taken` set; none where it
+        is better to wait for more. Live and replayed events go in batches of their own."""
+        if self._batching.events == 1:
+            return [] if (lane := self.pop(now)) is None else [lane]
+        self._batch_due = None
+        self._wake(now)
+        if self._ready:
+            batch = gather(self._ready, self._batching, most)
+            if batch.full or batch.due <= now:
+                return _hand_out(self._ready, batch)
+            self._batch_due = batch.due
+        return self._hand_out_replays(self._batching, most)
+
+    def _hand_out_replays(self, batching: Batching, most: int) -> list[Lane]:
+        """What there is goes at once: a replay brings few at a time, and its next ones when these ended."""
+        if not self._ready_replays or self._replays_out >= self._replays_at_once:
+            return []
+        batch = gather(self._ready_replays, batching, min(most, self._replays_per_call))
+        lanes = _hand_out(self._ready_replays, batch)
+        lanes[0].leads = True
+        self._replays_out += 1
+        return lanes
+
+    def _wake(self, now: float) -> None:
         while self._waiting and self._waiting[0][0] <= now:
             lane = heapq.heappop(self._waiting)[2]
             if not lane.dropped:
                 self._queue(lane).append(lane)
-        if not self._ready and self._ready_replays and self._replays_out < self._replays_at_once:
-            self._replays_out += 1
-            return self._ready_replays.popleft()
-        return self._ready.popleft() if self._ready else None
 
     def next_due(self) -> float | None:
-        """When the next waiting lane may be tried."""
-        return self._waiting[0][0] if self._waiting else None
+        """When the next waiting lane may be tried, or the batch that is being filled goes."""
+        due = self._waiting[0][0] if self._waiting else None
+        if self._batch_due is None or due is None:
+            return due if self._batch_due is None else self._batch_due
+        return min(due, self._batch_due)
 
     def done(self, lane: Lane) -> None:
-        """The head has ended."""
+        """What was taken of it has ended."""
         if self._is_over(lane):
             return
-        lane.items.popleft()
-        self._events -= not lane.replayed
+        for _ in range(lane.taken):
+            lane.items.popleft()
+        self._events -= 0 if lane.replayed else lane.taken
+        lane.taken = 0
         if lane.items:
             lane.begin()
             self._queue(lane).append(lane)
@@ -151,12 +216,22 @@ class Lanes:
         """The head is to be tried again, not before `at`."""
         if self._is_over(lane):
             return
+        lane.taken = 0
         self._waits += 1
         heapq.heappush(self._waiting, (at, self._waits, lane))
 
+    def retry_first(self, lanes: Sequence[Lane]) -> None:
+        """The heads are to be tried again before all others. So one refused batch is cleared up before the
+        next is sent."""
+        for lane in reversed(lanes):
+            if not self._is_over(lane):
+                lane.taken = 0
+                self._queue(lane).appendleft(lane)
+
     def _is_over(self, lane: Lane) -> bool:
         """A call of this lane has come to its end; whether nobody wants to know."""
-        self._replays_out -= lane.replayed
+        self._replays_out -= lane.leads
+        lane.leads = False
         return lane.dropped
 
     def drop_replays(self) -> None:
@@ -173,16 +248,25 @@ class Lanes:
         return list(lane.items)
 
     def take_tails(self, tried_by: float) -> list[tuple[str, list[Item]]]:
-        """Remove what stands behind heads whose first attempt began by that moment: the names of the
-        lanes, and those events in order. In strict order nothing may step aside."""
-        lanes = [lane for lane in self._lanes.values() if len(lane.items) > 1 and not lane.replayed]
+        """Remove what stands behind heads whose first attempt began by that moment, and is not in the same
+        call: the names of the lanes, and those events in order. In strict order nothing may step aside, and
+        what is replayed need not."""
+        lanes = [lane for lane in self._lanes.values() if len(lane.items) > lane.kept and not lane.replayed]
         tried = [(lane, lane.tried_at) for lane in lanes]
         stuck = [lane for lane, at in tried if at is not None and at <= tried_by]
         return [self._take_tail(lane) for lane in stuck if lane.name != STRICT]
 
     def _take_tail(self, lane: Lane) -> tuple[str, list[Item]]:
-        head = lane.items.popleft()
+        kept = [lane.items.popleft() for _ in range(lane.kept)]
         tail = list(lane.items)
-        lane.items = deque([head])
+        lane.items = deque(kept)
         self._events -= len(tail)
         return lane.name, tail
+
+
+def _hand_out(ready: deque[Lane], batch: Batch) -> list[Lane]:
+    """Take the lanes of a batch, which are the first of these."""
+    for lane, taken in batch.runs:
+        ready.popleft()
+        lane.taken = taken
+    return [lane for lane, _ in batch.runs]

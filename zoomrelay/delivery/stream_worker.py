@@ -10,14 +10,14 @@ from zoomrelay.delivery.router import Route
 from zoomrelay.delivery.worker import Worker
 from zoomrelay.errors import SinkError, SinkRejected
 from zoomrelay.sinks.base import Sink
-from zoomrelay.spool.base import Death, Item, Settlement, Spool, Token
+from zoomrelay.spool.base import Death, Item, Reading, Settlement, Token
 from zoomrelay.telemetry.metrics import Metrics
 
 
 class StreamWorker(Worker):
     """A batch is sent until it is taken; nothing overtakes it. Each failure speaks of the sink."""
 
-    def __init__(self, sink: Sink, route: Route, spool: Spool, random: Random, metrics: Metrics) -> None:
+    def __init__(self, sink: Sink, route: Route, spool: Reading, random: Random, metrics: Metrics) -> None:
         super().__init__(sink, route, spool, random, metrics, patience=1)
         self._successes_before = 0
         self._delivered: list[Token] = []

@@ -1,8 +1,8 @@
 """One worker per sink: reads from the spool, sends, retries, settles. A slow sink holds up nobody else.
 
 What every worker does is here. `StreamWorker` (in `stream_worker`) feeds sinks that take batches one after
-the other (stdout, file); `LaneWorker` (in `lane_worker`) feeds sinks that take events one by one, several
-at a time.
+the other (stdout, file); `LaneWorker` (in `lane_worker`) feeds sinks that take events one by one or in
+batches, several calls at a time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from zoomrelay.delivery.router import Route
 from zoomrelay.errors import SinkError, SinkRejected, SpoolError
 from zoomrelay.event import GAP_EVENTS, Event
 from zoomrelay.sinks.base import Sink
-from zoomrelay.spool.base import Item, Settlement, Spool, Token
+from zoomrelay.spool.base import Item, Reading, Settlement, Token
 from zoomrelay.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
@@ -34,7 +34,7 @@ class Worker(ABC):
     then is handed out again to the next worker of that name."""
 
     def __init__(
-        self, sink: Sink, route: Route, spool: Spool, random: Random, metrics: Metrics, *, patience: int
+        self, sink: Sink, route: Route, spool: Reading, random: Random, metrics: Metrics, *, patience: int
     ) -> None:
         """`patience`: see `Health`."""
         self.name = sink.name
@@ -140,14 +140,17 @@ class Worker(ABC):
                 return True
         return False
 
-    async def _call(self, batch: Sequence[Event], attempt: int, *, first: bool) -> None:
-        """One call of the sink, measured and noted; `first`: nothing of it has failed before. Raises what
-        it raises."""
+    async def _call(self, batch: Sequence[Event], attempt: int, *, first: bool, splits: bool = False) -> None:
+        """One call of the sink, measured and noted; `first`: nothing of it has failed before, `splits`: a
+        refusal says nothing yet, for these will be sent apart. Raises what it raises."""
         started = self._now()
         try:
             await self._sink.send(batch, attempt)
         except SinkError as error:
-            self._note_failure(error, started, first=first, replayed=batch[0].replayed)
+            if splits and isinstance(error, SinkRejected):
+                self._rejected.inc()
+            else:
+                self._note_failure(error, started, first=first, replayed=batch[0].replayed)
             raise
         now = self._now()
         self._seconds.observe(now - started)

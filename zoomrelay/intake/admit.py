@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 
 import structlog
@@ -42,9 +42,12 @@ class Intake:
         max_events: int = MAX_EVENTS,
         max_bytes: int = MAX_BYTES,
         troubles: Troubles | None = None,
+        on_held: Callable[[Sequence[Event]], None] = lambda _events: None,
     ) -> None:
+        """`on_held` gets the events of each commit, after it; it must not wait."""
         self.troubles = troubles or Troubles(clock)
         self._spool = spool
+        self._on_held = on_held
         self.clock = clock
         self._metrics = metrics
         self.identities = Identities(clock.elapsed())
@@ -184,6 +187,7 @@ class Intake:
         while not await self._append(batch, attempt):
             await self._rest(full_jitter(attempt, base=0.5, cap=5, random=self._random))
             attempt += 1
+        self._on_held(batch.events)
         if attempt > 1:
             self.troubles.end(Trouble.SPOOL_UNWRITABLE)
             log.info("intake.spool_available", unavailable_seconds=round(self.clock.elapsed() - start, 1))

@@ -20,7 +20,7 @@ from pathlib import Path
 import structlog
 from msgspec.structs import replace
 
-from zoomrelay.clock import Clock
+from zoomrelay.clock import Clock, boot_id
 from zoomrelay.intake import announce, stamp
 from zoomrelay.intake.gaps import GAPS, Gap, append, mend, read_ended
 from zoomrelay.intake.path_ledger import PathLedger
@@ -56,7 +56,7 @@ class Ledger:
         received: Callable[[str, str], int] = lambda _source, _subscription: 0,
         covers: Callable[[str, str], bool] = lambda _source, _subscription: True,
         announce: Callable[[str, bytes], bool] = lambda _source, _content: False,
-        boot_id: Callable[[], str] = stamp.boot_id,
+        boot_id: Callable[[], str] = boot_id,
     ) -> None:
         """`held_until_ms`: given until when everything was heard, until when it is durable. `received`: how
         many events a path has brought. `covers`: whether one that listens brings what its twins bring, as far

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from zoomrelay.clock import Clock, SystemClock
+from zoomrelay.clock import Clock, SystemClock, boot_id
 from zoomrelay.intake import stamp
 from zoomrelay.intake.cover import corrected
 from zoomrelay.intake.gaps import Gap, read_ended
@@ -20,9 +20,7 @@ _STALE_SECONDS = 10.0
 """A stamp older than this was left behind by a process that is gone."""
 
 
-def read(
-    directory: Path, clock: Clock | None = None, *, boot_id: Callable[[], str] = stamp.boot_id
-) -> list[Gap]:
+def read(directory: Path, clock: Clock | None = None, *, boot_id: Callable[[], str] = boot_id) -> list[Gap]:
     """Every entry, ended ones first, then those that last (`to_ms` is None): also where the relay was
     stopped, or killed and not started again. Raises `OSError`."""
     # In this order: what ends between the two is there twice, and not missing.

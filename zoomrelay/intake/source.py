@@ -7,6 +7,7 @@ from typing import Protocol
 
 import structlog
 
+from zoomrelay import causes
 from zoomrelay.intake.admit import Intake
 from zoomrelay.intake.gaps import Trouble
 from zoomrelay.intake.identity import Identifier, Unidentifiable
@@ -14,15 +15,6 @@ from zoomrelay.intake.twins import Twins
 from zoomrelay.spool.base import Quarantined, SourceCounts
 
 log = structlog.get_logger()
-
-DEAF_CURE = (
-    "save the subscription again in the app's event subscription page (and authorise the app anew), or"
-    " deactivate and activate the app; check that the subscription has the same events as its twins"
-)
-QUIET_CURE = (
-    "check that the subscription has events and the app is activated and authorised; saving the subscription"
-    " again is the known cure"
-)
 
 
 class Frame(Protocol):
@@ -193,9 +185,9 @@ class PathWatch:
     def trouble(self) -> str:
         """In words, why nothing is to be expected of it though it is accepted; empty if nothing is known."""
         if self.deaf:
-            return f"deaf: other subscriptions bring events that this one does not ({DEAF_CURE})"
+            return f"deaf: other subscriptions bring events that this one does not ({causes.DEAF.cure})"
         if self.quiet:
-            return f"quiet: no event for {self._quiet_after_seconds:g} s ({QUIET_CURE})"
+            return f"quiet: no event for {self._quiet_after_seconds:g} s ({causes.QUIET.cure})"
         return ""
 
     # --- what the session tells ---------------------------------------------------------------------
@@ -227,9 +219,9 @@ class PathWatch:
         silent_seconds = self._source.clock.elapsed() - self._last_event
         quiet = 0 < self._quiet_after_seconds <= silent_seconds
         if deaf and not self.deaf:
-            self._say("session.deaf", cure=DEAF_CURE)
+            self._say("session.deaf", cure=causes.DEAF.cure)
         if quiet and not self.quiet:
-            self._say("session.quiet", silent_seconds=round(silent_seconds), cure=QUIET_CURE)
+            self._say("session.quiet", silent_seconds=round(silent_seconds), cure=causes.QUIET.cure)
         if (self.deaf or self.quiet) and not (deaf or quiet):
             log.info("session.hears_again", source=self._source.name, subscription=self.subscription)
         self.deaf, self.quiet = deaf, quiet

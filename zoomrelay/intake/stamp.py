@@ -102,11 +102,3 @@ def read(directory: Path) -> Stamp:
         return msgspec.convert(document, Stamp)
     except (ValueError, msgspec.ValidationError):
         return Stamp()
-
-
-def boot_id() -> str:
-    """Names this boot of the machine; empty where the system does not say."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""

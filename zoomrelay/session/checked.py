@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import structlog
 
+from zoomrelay import causes
 from zoomrelay.session.messages import EventFrame, read_header
 from zoomrelay.session.ports import FrameConsumer
 from zoomrelay.session.signature import verify
@@ -76,7 +77,7 @@ class CheckedConsumer:
             invalid=self._untold["invalid"],
             missing=self._untold["missing"],
             enforced=self._enforce,
-            cure="check secret_token against the Secret Token on the app's Feature page",
+            cure=causes.SIGNATURES.cure,
         )
         self._untold.clear()
         self._told = now

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from zoomrelay import causes
 from zoomrelay.errors import ConnectionEnded, DialError, TokenError
 
 
@@ -54,53 +55,32 @@ class Ending:
     """Trying again soon will probably not help."""
 
 
-_EMPTY_TOKEN_CURE = (
-    "Zoom saw no token in the socket's address: something on the way strips the query from it"
-    " (look at the proxy), or ws_url does not lead to Zoom directly"
-)
-_TOKEN_CURE = (
-    "Zoom does not take this app's token for this subscription: check that the subscription belongs to the"
-    " app, and that the app is activated and has its WebSocket scopes"
-)
-_REFUSED_CURE = "check that the subscription exists, is of type WebSocket, and that the app is activated"
-_LOOK_FOR = (
-    ", and Zoom serves one at a time. Look for a second relay, an old container, a colleague's laptop, a"
-    " script with the same subscription id; stop it, or give each a subscription of its own. A reload (HUP)"
-    " or a restart tries at once"
-)
-DISPLACED_CURE = "another program uses this subscription" + _LOOK_FOR
-CONTESTED_CURE = (
-    "Zoom closes it again and again soon after it was accepted, so most likely another program uses this"
-    " subscription" + _LOOK_FOR
-)
-
-
 def refusal(text: str) -> Ending:
     """What `success: false` means. Zoom changed its wording twice, so only words that survived count."""
     lowered = text.lower()
     said = f'Zoom says "{" ".join(text.split())[:200]}"'
     if "another place" in lowered:
-        return Ending(Cause.DISPLACED, said, DISPLACED_CURE)
+        return Ending(Cause.DISPLACED, said, causes.DISPLACED.cure)
     if "token" in lowered:
-        cure = _EMPTY_TOKEN_CURE if "empty" in lowered else _TOKEN_CURE
-        return Ending(Cause.REFUSED_TOKEN, said, cure)
-    return Ending(Cause.REFUSED, said, _REFUSED_CURE, believed_permanent=True)
+        known = causes.EMPTY_TOKEN if "empty" in lowered else causes.REFUSED_TOKEN
+        return Ending(Cause.REFUSED_TOKEN, said, known.cure)
+    return Ending(Cause.REFUSED, said, causes.REFUSED.cure, believed_permanent=True)
 
 
 def connection_ended(error: ConnectionEnded) -> Ending:
     """The end of an open socket. Codes only inform: every one leads to a new attempt."""
     detail = " ".join(f"{error.code or ''} {error.reason}".split())[:200]
     if "another place" in error.reason.lower():
-        return Ending(Cause.DISPLACED, detail, DISPLACED_CURE, clean=error.clean)
-    cure = "raise max_message_bytes" if error.cause == "oversize" else ""
+        return Ending(Cause.DISPLACED, detail, causes.DISPLACED.cure, clean=error.clean)
+    cure = causes.OVERSIZE.cure if error.cause == "oversize" else ""
     return Ending(Cause(error.cause), detail, cure, clean=error.clean)
 
 
 def dial_failed(error: DialError) -> Ending:
     """An attempt that came to no socket."""
-    if error.status in (401, 403):
-        return Ending(Cause.REFUSED_TOKEN, str(error), _TOKEN_CURE)
-    limited = error.status in (408, 425, 429)
+    if error.status in causes.UPGRADE_TOKEN.statuses:
+        return Ending(Cause.REFUSED_TOKEN, str(error), causes.UPGRADE_TOKEN.cure)
+    limited = error.status in causes.UPGRADE_LIMITED.statuses
     return Ending(
         Cause.DIAL_FAILED,
         str(error),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from structlog.typing import FilteringBoundLogger
 
+from zoomrelay import causes
 from zoomrelay.session.contest import Contest
-from zoomrelay.session.endings import CONTESTED_CURE, Cause, Ending
+from zoomrelay.session.endings import Cause, Ending
 from zoomrelay.session.figures import PathFigures
 
 
@@ -43,4 +44,6 @@ class Rivalry:
         if not contested:
             self._log.info("session.uncontested")
         elif self._contest.unsaid:
-            self._log.warning("session.contested", closes=self._contest.brief_lives, cure=CONTESTED_CURE)
+            self._log.warning(
+                "session.contested", closes=self._contest.brief_lives, cure=causes.CONTESTED.cure
+            )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from math import inf
 from random import Random
 
 import structlog
 
+from zoomrelay import causes
 from zoomrelay.auth.token import Token
 from zoomrelay.clock import Clock
 from zoomrelay.config.models import SourceConfig
@@ -14,7 +16,7 @@ from zoomrelay.config.subscriptions import subscription_id
 from zoomrelay.errors import DialError, TokenError
 from zoomrelay.session.address import build_url
 from zoomrelay.session.checked import CheckedConsumer
-from zoomrelay.session.endings import CONTESTED_CURE, Cause, Ending, dial_failed, no_token
+from zoomrelay.session.endings import Cause, Ending, dial_failed, no_token
 from zoomrelay.session.figures import PathFigures
 from zoomrelay.session.link import Link
 from zoomrelay.session.ports import Connection, Dial, FrameConsumer, PathListener, TokenProvider
@@ -26,6 +28,10 @@ from zoomrelay.session.twins import Twins
 from zoomrelay.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
+
+STALLED_SECONDS = 300.0
+"""No step on the way to acceptance takes as long: token, connection and acceptance have limits of their own,
+and afterwards the pulse beats every second."""
 
 MIN_TOKEN_LIFE_SECONDS = 600.0
 """Life that a token must have left for a new connection; whether a socket outlives its token is unknown."""
@@ -84,6 +90,7 @@ class SessionRunner:
         self._idle = asyncio.Event()
         self._idle.set()
         self._opening: asyncio.Timeout | None = None
+        self._step_due = inf
 
     @property
     def state(self) -> State:
@@ -94,6 +101,11 @@ class SessionRunner:
         """Another consumer seems to use the subscription."""
         return self._reconnect.contest.contested
 
+    @property
+    def stalled(self) -> bool:
+        """It neither listens nor gets any nearer to it, nor waits for its next attempt: a defect."""
+        return asyncio.get_running_loop().time() > self._step_due
+
     async def run(self) -> None:
         """Until `stop` is called or it is cancelled."""
         self._idle.clear()
@@ -101,6 +113,7 @@ class SessionRunner:
             while not self._stopping.is_set():
                 await self._wait(await self._attempt())
         finally:
+            self._step_due = inf
             self._idle.set()
 
     async def stop(self) -> None:
@@ -125,6 +138,7 @@ class SessionRunner:
 
     async def _attempt(self) -> float:
         """From the token to the end of its socket; the seconds to wait after it."""
+        self._step()
         self.attempt += 1
         self.next_attempt_at = None
         self._protocol = self._fresh_protocol()
@@ -170,6 +184,7 @@ class SessionRunner:
         if self._stopping.is_set():
             return
         self._wake.clear()
+        self._step(delay_seconds)
         if delay_seconds > 0:
             self.next_attempt_at = self._clock.wall() + delay_seconds
         try:
@@ -193,6 +208,7 @@ class SessionRunner:
         self._told = None
 
     def _on_second(self, heard_until: float) -> None:
+        self._step()
         if self._protocol.accepted:
             self._listener.alive(heard_until)
             self._reconnect.contest.held(self._accepted_seconds() or 0.0)
@@ -216,7 +232,7 @@ class SessionRunner:
             ending, accepted_seconds=accepted_seconds, token_left=token_left
         )
         if self._reconnect.contest.unsaid and ending.cause is Cause.CLOSED:
-            self.cure = CONTESTED_CURE
+            self.cure = causes.CONTESTED.cure
         if link is not None and accepted_seconds is not None:
             self._say_closed(ending, link.heard_until(ending), accepted_seconds)
         else:
@@ -254,6 +270,10 @@ class SessionRunner:
         )
 
     # --- small things -------------------------------------------------------------------------------
+
+    def _step(self, delay_seconds: float = 0.0) -> None:
+        """Something moved; the next is expected in good time after `delay_seconds`."""
+        self._step_due = asyncio.get_running_loop().time() + delay_seconds + STALLED_SECONDS
 
     def _accepted_seconds(self) -> float | None:
         if self._accepted_at is None:

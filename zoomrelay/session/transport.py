@@ -22,7 +22,8 @@ from websockets.exceptions import (
 from websockets.frames import CloseCode
 from websockets.protocol import State
 
-from zoomrelay import __version__
+from zoomrelay import __version__, causes
+from zoomrelay.causes import Cause
 from zoomrelay.config.models import SourceConfig
 from zoomrelay.errors import ConnectionEnded, DialError
 from zoomrelay.session.cutter import Cutter
@@ -222,37 +223,40 @@ OSErrors; ImportError says that a SOCKS proxy needs another library."""
 def _dial_error(error: Exception) -> DialError:
     match error:
         case TimeoutError():
-            return DialError("no answer in time", stage="timeout", cure=_REACH)
+            return DialError("no answer in time", stage="timeout", cure=causes.TIMEOUT.cure)
         case InvalidStatus():
             return _upgrade_refused(error)
         case ProxyError() | InvalidProxy() | ImportError():
             return DialError(
                 f"the proxy refused or cannot be used ({type(error).__name__})",
                 stage="proxy",
-                cure="check proxy, HTTPS_PROXY and NO_PROXY; HTTP proxies are supported",
+                cure=causes.PROXY.cure,
             )
         case ssl.SSLError():
             words = getattr(error, "verify_message", "") or error.reason or "handshake failed"
-            return DialError(f"TLS: {words}", stage="tls", cure=_TLS)
+            return DialError(f"TLS: {words}", stage="tls", cure=_tls_cause(error).cure)
         case socket.gaierror():
-            return DialError(f"the name was not found ({error.strerror})", stage="dns", cure=_REACH)
+            return DialError(f"the name was not found ({error.strerror})", stage="dns", cure=causes.DNS.cure)
         case FileNotFoundError() | PermissionError():
-            return DialError("ca_file cannot be read", stage="tls", cure="check ca_file")
+            return DialError("ca_file cannot be read", stage="tls", cure=causes.CA_FILE.cure)
         case OSError():
             return DialError(
-                f"no connection ({error.strerror or type(error).__name__})", stage="tcp", cure=_REACH
+                f"no connection ({error.strerror or type(error).__name__})", stage="tcp", cure=causes.TCP.cure
             )
         case _:
-            return DialError(f"no WebSocket there ({type(error).__name__})", stage="upgrade", cure=_UPGRADE)
+            return DialError(
+                f"no WebSocket there ({type(error).__name__})",
+                stage="upgrade",
+                cure=causes.UPGRADE_REFUSED.cure,
+            )
 
 
-_REACH = "check that this machine may reach the host on TCP port 443, or set proxy"
-_TLS = "if a proxy opens TLS on the way, set ca_file to its certificate"
-_UPGRADE = "check ws_url, and whether a proxy on the way lets WebSockets pass"
-_NOT_FOUND = (
-    "check the subscription's id: copy it anew from the app's event subscription page, which must be of type"
-    " WebSocket"
-)
+_NOT_NOW = (9, 10)
+"""OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED."""
+
+
+def _tls_cause(error: ssl.SSLError) -> Cause:
+    return causes.TLS_DATE if getattr(error, "verify_code", None) in _NOT_NOW else causes.TLS
 
 
 def _upgrade_refused(error: InvalidStatus) -> DialError:
@@ -260,7 +264,7 @@ def _upgrade_refused(error: InvalidStatus) -> DialError:
     return DialError(
         f"the upgrade was answered with HTTP {status}",
         stage="upgrade",
-        cure=_NOT_FOUND if status in (400, 404) else _UPGRADE,
+        cure=(causes.UPGRADE.by_status(status) or causes.UPGRADE_REFUSED).cure,
         status=status,
         retry_after=_seconds(error.response.headers.get("Retry-After")),
     )

@@ -39,6 +39,15 @@ class End(msgspec.Struct, forbid_unknown_fields=True):
     subscription: str | None = None
 
 
+class Revoke(msgspec.Struct, forbid_unknown_fields=True):
+    refresh: bool = False
+    """Refresh tokens too."""
+
+
+class Secrets(msgspec.Struct, forbid_unknown_fields=True):
+    secrets: list[str]
+
+
 class Controlled(Protocol):
     """What can be asked of a simulator from outside."""
 
@@ -49,7 +58,8 @@ class Controlled(Protocol):
     def set_rate(self, rate: float, count: int | None = None) -> None: ...
     def end(self, how: How, code: int, reason: str, subscription: str | None) -> int: ...
     async def send_rubbish(self, kind: Rubbish, subscription: str | None) -> bool: ...
-    def revoke_tokens(self) -> None: ...
+    def revoke_tokens(self, *, refresh: bool) -> None: ...
+    def set_client_secrets(self, secrets: list[str]) -> None: ...
     async def emit(self, event: bytes, *, subscription: str | None) -> bool: ...
     async def burst(self, count: int) -> None: ...
 
@@ -64,6 +74,7 @@ def routes(simulator: Controlled) -> list[web.RouteDef]:
         "/control/close": control.close,
         "/control/stop-stream": control.stop_stream,
         "/control/revoke-tokens": control.revoke_tokens,
+        "/control/client-secrets": control.client_secrets,
     }
     return [
         web.get("/control/state", control.state),
@@ -124,9 +135,14 @@ class _Control:
         self._simulator.set_rate(0)
         return _json({"rate": 0})
 
-    async def revoke_tokens(self, _request: web.Request) -> web.Response:
-        self._simulator.revoke_tokens()
+    async def revoke_tokens(self, request: web.Request) -> web.Response:
+        self._simulator.revoke_tokens(refresh=(await _body(request, Revoke)).refresh)
         return _json({"revoked": True})
+
+    async def client_secrets(self, request: web.Request) -> web.Response:
+        secrets = (await _body(request, Secrets)).secrets
+        self._simulator.set_client_secrets(secrets)
+        return _json({"secrets": len(secrets)})
 
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -73,6 +73,27 @@ class Faults(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """How many answers `token_status` or `token_error` is good for."""
     token_kills_older: bool = False
     """A new token makes the ones before it invalid."""
+    token_limit: Count = 0
+    """No more than so many tokens are valid at a time; a further one makes the oldest invalid."""
+    token_scopes: str = ""
+    """The scopes that new tokens get, separated by spaces, instead of all."""
+    token_lost_times: Times = 0
+    """Serve this many requests and lose the answer on the way."""
+    refresh_kills_older: bool = False
+    """A new refresh token makes the ones before it invalid; else the last one works once more."""
+
+    # the authorize page
+    authorize: Literal["", "allow", "deny"] = ""
+    """Answer for the user, without asking."""
+    authorize_state: str = ""
+    """Send this `state` back instead of the one that was given."""
+
+    # the REST API
+    rest_error: str = ""
+    """Answer with this error instead (see `rest.REST_ERRORS`)."""
+    rest_times: Times = -1
+    rest_retry_after: str = "1"
+    """Value of the Retry-After header of `rate_limited`, as it stands."""
 
     def change(self, changes: Mapping[str, Any], *, strict: bool = True) -> None:
         """Apply all of `changes`, or raise `ValueError` and change nothing. Where it is not `strict`,
@@ -101,6 +122,14 @@ class Faults(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     def take_token_fault(self) -> bool:
         """Whether this token request meets `token_status` or `token_error`."""
         return bool(self.token_status or self.token_error) and self._use("token_times")
+
+    def take_lost_answer(self) -> bool:
+        """Whether the answer to this token request gets lost."""
+        return self._use("token_lost_times")
+
+    def take_rest_error(self) -> str:
+        """The name of the error with which to answer, empty to answer in earnest."""
+        return self.rest_error if self.rest_error and self._use("rest_times") else ""
 
     def _use(self, times: str) -> bool:
         left: int = getattr(self, times)

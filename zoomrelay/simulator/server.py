@@ -13,10 +13,14 @@ from aiohttp import web
 
 from zoomrelay.clock import Clock, SystemClock
 from zoomrelay.simulator import control
+from zoomrelay.simulator.authorize import AuthorizePage
+from zoomrelay.simulator.codes import Codes
 from zoomrelay.simulator.faults import Faults, How
 from zoomrelay.simulator.gateway import Gateway, OnSecondConnection
 from zoomrelay.simulator.journal import Journal, Sent
 from zoomrelay.simulator.oauth import TokenEndpoint
+from zoomrelay.simulator.refresh import REFRESH_LIFE_SECONDS, RefreshTokens
+from zoomrelay.simulator.rest import RestApi
 from zoomrelay.simulator.rubbish import Rubbish, rubbish
 from zoomrelay.simulator.script import Script, encode
 from zoomrelay.simulator.stories import DEFAULT_MIX
@@ -48,6 +52,7 @@ class Simulator:
         mix: Mapping[str, float] = DEFAULT_MIX,
         secret_token: str = "",
         expires_in_seconds: int = 3599,
+        refresh_expires_in_seconds: float = REFRESH_LIFE_SECONDS,
         on_second_connection: OnSecondConnection = "kick-old",
         faults: Faults | None = None,
         journal_limit: int = 200_000,
@@ -63,7 +68,13 @@ class Simulator:
         self.tokens = TokenBook(
             Random(f"tokens {seed}"), self.credentials, expires_in_seconds=expires_in_seconds
         )
-        self._endpoint = TokenEndpoint(self.tokens, self.faults, self._clock)
+        self.refresh_tokens = RefreshTokens(
+            Random(f"refresh tokens {seed}"), expires_in_seconds=refresh_expires_in_seconds
+        )
+        codes = Codes(Random(f"codes {seed}"))
+        self._endpoint = TokenEndpoint(self.tokens, codes, self.refresh_tokens, self.faults, self._clock)
+        self._authorize = AuthorizePage(codes, self.credentials, self.faults, self._clock)
+        self._rest = RestApi(self.tokens, self.credentials, self.faults, self._clock)
         self._gateway = Gateway(
             self.tokens,
             self.faults,
@@ -91,7 +102,14 @@ class Simulator:
         """Listen and start to emit. Raises `OSError` if the port is taken."""
         app = web.Application()
         app.add_routes(
-            [web.post("/oauth/token", self._endpoint.handle), web.get("/ws", self._gateway.handle)]
+            [
+                web.post("/oauth/token", self._endpoint.handle),
+                web.post("/oauth/revoke", self._endpoint.revoke),
+                web.get("/oauth/authorize", self._authorize.show),
+                web.post("/oauth/authorize", self._authorize.decide),
+                web.get("/v2/users/me", self._rest.me),
+                web.get("/ws", self._gateway.handle),
+            ]
         )
         app.add_routes(control.routes(self))
         # No access log: the token is part of the WebSocket's URL.
@@ -136,6 +154,14 @@ class Simulator:
         return f"http://{self.host}:{self.port}/oauth/token"
 
     @property
+    def authorize_url(self) -> str:
+        return f"http://{self.host}:{self.port}/oauth/authorize"
+
+    @property
+    def api_url(self) -> str:
+        return f"http://{self.host}:{self.port}/v2"
+
+    @property
     def ws_url(self) -> str:
         """Without the subscription, as in the configuration."""
         return f"ws://{self.host}:{self.port}/ws"
@@ -159,6 +185,7 @@ class Simulator:
             "ZOOM_SUBSCRIPTION_ID": ",".join(self.subscriptions),
             "ZOOMRELAY_SOURCES__ZOOM__TOKEN_URL": self.token_url,
             "ZOOMRELAY_SOURCES__ZOOM__WS_URL": self.ws_url,
+            "ZOOMRELAY_SOURCES__ZOOM__API_URL": self.api_url,
         }
         if self.secret_token:
             values["ZOOMRELAY_SOURCES__ZOOM__SECRET_TOKEN"] = self.secret_token
@@ -213,9 +240,15 @@ class Simulator:
         """End the open connections in this way; how many there were."""
         return self._gateway.end(how, code, reason, subscription)
 
-    def revoke_tokens(self) -> None:
-        """Make every token issued so far invalid; open connections stay."""
+    def revoke_tokens(self, *, refresh: bool = False) -> None:
+        """Make every token issued so far invalid, refresh tokens only if told; open connections stay."""
         self.tokens.revoke_all()
+        if refresh:
+            self.refresh_tokens.revoke_all()
+
+    def set_client_secrets(self, secrets: Iterable[str]) -> None:
+        """The app has these secrets from now on; tokens stay."""
+        self.tokens.secrets = set(secrets)
 
     # --- looking ------------------------------------------------------------------------------------
 
@@ -232,6 +265,10 @@ class Simulator:
     @property
     def token_requests(self) -> int:
         return self._endpoint.requests
+
+    @property
+    def token_requests_by_grant(self) -> Mapping[str, int]:
+        return self._endpoint.requests_by_grant
 
     async def until(self, happened: Callable[[], bool]) -> None:
         """Wait until `happened()`; it is asked again whenever a connection changes or sends something,
@@ -257,7 +294,10 @@ class Simulator:
             "connections": self.journal.connections,
             "on_second_connection": self.on_second_connection,
             "token_requests": self.token_requests,
+            "token_requests_by_grant": self.token_requests_by_grant,
             "tokens_issued": self.tokens.issued,
+            "tokens_revoked": self._endpoint.revocations,
+            "rest_requests": self._rest.requests,
             "faults": self.faults,
         }
 

@@ -18,14 +18,19 @@ def delivered(status: int) -> bool:
 
 
 def refusal(
-    status: int, *, dead_letter_on: Collection[int], retry_after: float | None = None, excerpt: str = ""
+    status: int,
+    *,
+    dead_letter_on: Collection[int],
+    retry_after: float | None = None,
+    excerpt: str = "",
+    about: str = "",
 ) -> SinkError:
-    """The error that an answer other than 2xx stands for.
+    """The error that an answer other than 2xx stands for. `about` is put before its reason.
 
     A status in `dead_letter_on` is final, whatever it is. 408, 425, 429 and 5xx ask for another try;
     everything else, redirects included, says no.
     """
-    reason = _reason(status)
+    reason = about + _reason(status)
     if status in dead_letter_on:
         return SinkRejected(reason, final=True, excerpt=excerpt, status=status)
     if status in _LATER or status >= 500:

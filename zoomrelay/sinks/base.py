@@ -26,7 +26,8 @@ class Sink(Protocol):
     """How many `send` calls may be under way at once."""
 
     async def open(self) -> None:
-        """Get ready; raises `SinkUnavailable` (tried again later). Called again after a failure of open."""
+        """Get ready; raises `SinkUnavailable`, or `SinkRejected` where a receiver that is there does not fit.
+        Called again, later, after either."""
         ...
 
     async def send(self, batch: Sequence[Event], attempt: int) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
 MODE = 0o640
 """Of files that a sink creates: log collectors commonly read through the group. The umask applies."""
+DIRECTORY_MODE = 0o750
 
 
 class Disk(Protocol):
@@ -33,6 +35,28 @@ class Disk(Protocol):
 
     def sync_directory(self, path: Path) -> None:
         """Make the names in this directory durable."""
+        ...
+
+    def exists(self, path: Path) -> bool: ...
+
+    def names(self, directory: Path) -> list[str]:
+        """What is in it; nothing where it does not exist, or is none."""
+        ...
+
+    def make_directory(self, path: Path) -> None:
+        """Does nothing where it is there; the directory above must be."""
+        ...
+
+    def rename(self, path: Path, to: Path) -> None:
+        """Puts it in the place of what is there."""
+        ...
+
+    def unlink(self, path: Path) -> None:
+        """Does nothing where it is gone."""
+        ...
+
+    def free_bytes(self, directory: Path) -> int:
+        """What may still be written there, by those without privileges."""
         ...
 
 
@@ -66,6 +90,29 @@ class SystemDisk:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+    def exists(self, path: Path) -> bool:
+        return os.path.lexists(path)
+
+    def names(self, directory: Path) -> list[str]:
+        try:
+            return [found.name for found in directory.iterdir()]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def make_directory(self, path: Path) -> None:
+        with suppress(FileExistsError):
+            path.mkdir(DIRECTORY_MODE)
+
+    def rename(self, path: Path, to: Path) -> None:
+        path.replace(to)
+
+    def unlink(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+
+    def free_bytes(self, directory: Path) -> int:
+        found = os.statvfs(directory)
+        return found.f_bavail * found.f_frsize
 
 
 _fdatasync = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync

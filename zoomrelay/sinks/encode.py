@@ -24,20 +24,17 @@ import msgspec
 from zoomrelay.config.models import EventFormat
 from zoomrelay.event import Event
 
-JSON_TYPE = "application/json"
-
 # Looking for a number in bytes takes a fifth of the time that looking for `b"\n"` takes.
 _LF, _CR = b"\n\r"
 _SPACES = bytes.maketrans(b"\r\n", b"  ")
+_MOMENTS = (10**12, 10**13)
+"""From 2001 to 2286; what lies outside is no number of milliseconds."""
 _SKIM = msgspec.json.Decoder(msgspec.Raw)
 
 
 def lines(events: Sequence[Event], format: EventFormat) -> bytes:
     """One line per event, in order, each ended by a newline."""
-    whole = [
-        _one_line(content) if _LF in content or _CR in content else content
-        for content in _contents(events, format)
-    ]
+    whole = [one_line(content) for content in _contents(events, format)]
     whole.append(b"")
     return b"\n".join(whole)
 
@@ -47,21 +44,15 @@ def line(event: Event, format: EventFormat) -> bytes:
     return lines((event,), format)
 
 
-def body(event: Event, format: EventFormat) -> tuple[bytes, str]:
-    """One event as the body of a request, and its content type. Newlines inside stay as they are."""
-    if format == "raw":
-        return event.content, JSON_TYPE
-    return envelope(event), JSON_TYPE
-
-
 def envelope(event: Event) -> bytes:
     """The event inside its envelope; valid JSON and UTF-8 whatever the content is."""
-    head = f'{{"id":"{event.id}"{_origin(event.source, event.subscription)}{_stamp(event.received_ms)}'
-    return b'%b","event":%b}' % (head.encode(), _embeddable(event.content))
+    head = f'{{"id":"{event.id}"{_origin(event.source, event.subscription)}{stamp(event.received_ms)}'
+    return b'%b","event":%b}' % (head.encode(), embeddable(event.content))
 
 
-def _one_line(content: bytes) -> bytes:
-    return content.translate(_SPACES)
+def one_line(content: bytes) -> bytes:
+    """JSON with its newlines, which stand between tokens, as spaces."""
+    return content.translate(_SPACES) if _LF in content or _CR in content else content
 
 
 def _contents(events: Sequence[Event], format: EventFormat) -> list[bytes]:
@@ -76,7 +67,19 @@ def _origin(source: str, subscription: str) -> str:
     return f',"source":{json.dumps(source)},"subscription":{json.dumps(subscription)},"received_at":"'
 
 
-def _stamp(milliseconds: int) -> str:
+def occurred_ms(event: Event) -> int:
+    """When it happened, in milliseconds since the epoch: `event_ts` where that can be a moment of Zoom's,
+    else the time of receipt."""
+    moment = event.event_ts
+    return moment if moment is not None and _MOMENTS[0] <= moment < _MOMENTS[1] else event.received_ms
+
+
+def occurred_at(event: Event) -> str:
+    """The same in ISO 8601 (RFC 3339)."""
+    return stamp(occurred_ms(event))
+
+
+def stamp(milliseconds: int) -> str:
     """ISO 8601 in UTC with milliseconds."""
     seconds, rest = divmod(milliseconds, 1000)
     return f"{_second(seconds)}.{rest:03d}Z"
@@ -87,7 +90,7 @@ def _second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
-def _embeddable(content: bytes) -> bytes:
+def embeddable(content: bytes) -> bytes:
     """`content` itself where it can stand inside JSON, else what comes nearest to it."""
     try:
         _SKIM.decode(content)

@@ -37,14 +37,14 @@ _REACHES = (64 * 1024, 4 * 1024**2, 64 * 1024**2)
 
 
 @dataclass(frozen=True, slots=True)
-class _Failed:
-    """A batch that failed and may have left something behind."""
+class Batch:
+    """What one call of `append` writes, or wrote."""
 
     file: tuple[int, int]
     """Device and inode."""
     start: int
     end: int
-    """Where the batch would have ended; a file that is longer was written to by somebody else."""
+    """Where it ends; a file that is longer was written to by somebody else."""
 
 
 class LineFile:
@@ -55,26 +55,40 @@ class LineFile:
         self._fsync = fsync
         self._disk = disk
         self._descriptor: int | None = None
-        self._failed: _Failed | None = None
+        self._failed: Batch | None = None
 
     def open(self) -> None:
         """Open or create the file and repair its last line. Does nothing where it is open already."""
         if self._descriptor is None:
             self._descriptor = self._opened()
 
-    def append(self, data: bytes) -> None:
+    def append(self, data: bytes) -> Batch:
         """On return all of `data` (whole lines) is in the file, and on the disk where `fsync` is set."""
         descriptor, status = self._ready()
+        batch = Batch(_identity(status), status.st_size, status.st_size + len(data))
         try:
             self._write(descriptor, data)
             if self._fsync:
                 self._disk.fdatasync(descriptor)
         except OSError:
-            self._failed = _Failed(_identity(status), status.st_size, status.st_size + len(data))
+            self._failed = batch
             with suppress(OSError):
                 self._cut_off_failed(descriptor)
             self.close()
             raise
+        return batch
+
+    def withdraw(self, batch: Batch) -> None:
+        """Cut off again what was appended last; where that fails, before anything else is written."""
+        self._failed = batch
+        self.reopen()
+
+    def sync(self) -> int:
+        """On return all that was appended is on the disk, whole; how many bytes there are."""
+        self.open()
+        assert self._descriptor is not None
+        self._disk.fdatasync(self._descriptor)
+        return self._disk.status(self._descriptor).st_size
 
     def reopen(self) -> None:
         """Let go of the file and open what its path names now."""

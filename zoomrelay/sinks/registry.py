@@ -20,7 +20,7 @@ def build(config: SinkConfig, clock: Clock) -> Sink:
         case FileSinkConfig():
             from zoomrelay.sinks.file import FileSink
 
-            return FileSink(config)
+            return FileSink(config, clock=clock)
         case HttpSinkConfig():
             from zoomrelay.sinks.http import HttpSink
 

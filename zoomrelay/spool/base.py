@@ -191,6 +191,8 @@ class SpoolStats:
     retained_events: int = 0
     """How many of the events no sink waits for: kept for replay, they make way where space is short."""
     retained_bytes: int = 0
+    busy_seconds: float = 0.0
+    """How long the oldest call that is under way has waited for the disk."""
     writable: bool = True
     trouble: str = ""
     """In words, why it is not writable."""
@@ -244,7 +246,28 @@ class Replay(Protocol):
     def progress(self) -> Progress: ...
 
 
-class Spool(Protocol):
+class Reading(Protocol):
+    """What feeds a sink's worker."""
+
+    async def read(self, sink: str, max_events: int, max_bytes: int) -> Sequence[Item]:
+        """What is due for this sink and was not handed out since it was opened: first parked lanes
+        whose time has come, redriven dead letters, then new events in order of arrival, and only where
+        there is none of these, what is replayed. Waits until there is something. Cancelling loses
+        nothing."""
+        ...
+
+    def settle(self, sink: str, settlement: Settlement) -> None:
+        """Note how events ended. Durable with the next commit, at the latest after 100 ms; a crash
+        before that hands them out again. Tokens not handed out to this sink are ignored."""
+        ...
+
+    def release(self, sink: str) -> None:
+        """The sink's reader is gone; what it was handed and did not settle is handed out again to the
+        next reader."""
+        ...
+
+
+class Spool(Reading, Protocol):
     """Holds events until every sink has settled them."""
 
     async def open(self, sinks: Sequence[SinkStart]) -> None:
@@ -275,23 +298,6 @@ class Spool(Protocol):
     def take_remembered(self) -> list[Remembered]:
         """What an earlier process had remembered, oldest first; what does not survive a restart is not in
         it. Handed out once."""
-        ...
-
-    async def read(self, sink: str, max_events: int, max_bytes: int) -> Sequence[Item]:
-        """What is due for this sink and was not handed out since it was opened: first parked lanes
-        whose time has come, redriven dead letters, then new events in order of arrival, and only where
-        there is none of these, what is replayed. Waits until there is something. Cancelling loses
-        nothing."""
-        ...
-
-    def settle(self, sink: str, settlement: Settlement) -> None:
-        """Note how events ended. Durable with the next commit, at the latest after 100 ms; a crash
-        before that hands them out again. Tokens not handed out to this sink are ignored."""
-        ...
-
-    def release(self, sink: str) -> None:
-        """The sink's reader is gone; what it was handed and did not settle is handed out again to the
-        next reader."""
         ...
 
     async def flush(self) -> None:

@@ -110,7 +110,9 @@ class SqliteSpool(SqliteRoom):
                 await self._database.ask(missing, self._marks[sink].low, self._last) + parked
                 for sink, parked in parked_lost.items()
             ]
-            self._on_set_aside(max(lost, default=None))
+            # Of a sink whose marks were lost nobody knows what it had still to get.
+            known = all(sink.name in parked_lost for sink in sinks)
+            self._on_set_aside(max(lost, default=None) if known else None)
         # After a loss, a sink without marks may be one whose marks were lost.
         await self.set_sinks([replace(sink, start="oldest") for sink in sinks] if damaged else sinks)
 
@@ -337,6 +339,7 @@ class SqliteSpool(SqliteRoom):
             wal_bytes=self._database.wal_bytes(),
             retained_events=self._retention.events,
             retained_bytes=self._retention.bytes,
+            busy_seconds=self._database.busy_seconds(),
             writable=not self._trouble,
             trouble=self._trouble,
             sinks=counts,

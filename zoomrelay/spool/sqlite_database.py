@@ -55,6 +55,8 @@ class Database:
         self._known = False
         """Whether there was a file."""
         self._closed = False
+        self._calls: dict[object, float] = {}
+        """When each call that is under way began, by the loop's time, oldest first."""
 
     async def open(self) -> bool:
         """Open or create the file; a damaged one is set aside, and what is readable of it recovered. Whether
@@ -102,6 +104,11 @@ class Database:
         except OSError:
             return 0
 
+    def busy_seconds(self) -> float:
+        """How long the oldest call that is under way has waited for the file."""
+        began = next(iter(self._calls.values()), None)
+        return 0.0 if began is None else asyncio.get_running_loop().time() - began
+
     async def close(self) -> None:
         """May be called twice; never raises for trouble with the disk."""
         if self._closed:
@@ -119,7 +126,13 @@ class Database:
     async def _in_thread(self, executor: ThreadPoolExecutor, work: Callable[[], _T]) -> _T:
         if self._closed:
             raise SpoolError("the spool is closed")
-        return await asyncio.get_running_loop().run_in_executor(executor, partial(self._guarded, work))
+        loop = asyncio.get_running_loop()
+        call = object()
+        self._calls[call] = loop.time()
+        try:
+            return await loop.run_in_executor(executor, partial(self._guarded, work))
+        finally:
+            del self._calls[call]
 
     def _guarded(self, work: Callable[[], _T]) -> _T:
         try:

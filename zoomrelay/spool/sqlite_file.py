@@ -137,6 +137,17 @@ def open_checked(path: Path) -> sqlite3.Connection:
         return _open_writing(path)
 
 
+def look(path: Path) -> None:
+    """Look at head and tail of a file that nobody has open, as `open_checked` does, and leave everything as
+    it is. Raises as that does; `FileNotFoundError` where there is none."""
+    if not path.stat().st_size:
+        return  # a relay was stopped before it had made its tables
+    with errors_as_ours(path):
+        _refuse_foreign(path)
+        with contextlib.closing(connect(path, _read_only(path))) as connection:
+            _check_head_and_tail(connection)
+
+
 def verify(path: Path) -> None:
     """Look through the whole file as it is on the disk, a second per 100 MB. Raises `Damaged`."""
     if not path.stat().st_size:  # where it is empty, opening it would cost its log
@@ -186,11 +197,14 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def _refuse_foreign(path: Path) -> None:
+def _read_only(path: Path) -> str:
     # Closing a writing connection would move a log left by a kill into the file. Where there is no log,
     # even a reading one would leave an empty log behind, unless the file is said to stand still.
-    mode = "mode=ro" if path.with_name(path.name + "-wal").exists() else "mode=ro&immutable=1"
-    with contextlib.closing(connect(path, mode)) as connection:
+    return "mode=ro" if path.with_name(path.name + "-wal").exists() else "mode=ro&immutable=1"
+
+
+def _refuse_foreign(path: Path) -> None:
+    with contextlib.closing(connect(path, _read_only(path))) as connection:
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()

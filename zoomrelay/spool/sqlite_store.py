@@ -209,7 +209,7 @@ class SqliteStore(MarkedSpool):
         self, taken: Outbox, items: Sequence[Item], quarantined: Sequence[Quarantined], arrived: Arrived
     ) -> Job:
         statements = list(taken.statements)
-        for name in taken.sinks:
+        for name in sorted(taken.sinks):  # the same file for the same events
             statements.append((UPSERT_SINK, sink_row(self._marks[name])))
         if taken.totals_lost:
             statements += self._totals()
@@ -339,7 +339,7 @@ class SqliteStore(MarkedSpool):
     def _name_paths(self, arrived: Iterable[tuple[str, str]], quarantined: Sequence[Quarantined]) -> None:
         paths = set(arrived)
         paths.update((frame.source, frame.subscription) for frame in quarantined)
-        for path in paths - self._path_ids.keys():
+        for path in sorted(paths - self._path_ids.keys()):
             number = max(self._paths, default=0) + 1
             self._path_ids[path] = number
             self._paths[number] = path

@@ -14,7 +14,7 @@ from typing import Any, TextIO
 
 import structlog
 
-from zoomrelay.config.models import Config, LogConfig
+from zoomrelay.config.models import Config, HttpSinkConfig, LogConfig
 from zoomrelay.telemetry.redaction import (
     Redactor,
     protect,
@@ -36,15 +36,31 @@ __all__ = [
 ]
 
 _OURS = "zoomrelay"
+_HEADER_SECRET_LENGTH = 12
 
 
 def protect_config(config: Config) -> None:
     """Protects every secret of `config`, and the account ids."""
     for source in config.sources.values():
         protect(source.account_id)
-        protect_pair(source.client_id, source.client_secret.get_secret_value())
+        for client_secret in (source.client_secret, source.client_secret_next):
+            if client_secret:
+                protect_pair(source.client_id, client_secret.get_secret_value())
         if source.secret_token:
             protect(source.secret_token.get_secret_value())
+    for sink in config.sinks.values():
+        if isinstance(sink, HttpSinkConfig):
+            _protect_sink(sink)
+
+
+def _protect_sink(sink: HttpSinkConfig) -> None:
+    """Short values of headers stay: words like "production" are no secrets and occur everywhere."""
+    if sink.password:
+        protect_pair(sink.username, sink.password.get_secret_value())
+    named = [secret for secret in (sink.secret_token, sink.bearer_token) if secret]
+    protect(*(part for secret in named for part in secret.get_secret_value().split()))
+    values = [secret.get_secret_value() for secret in sink.headers.values()]
+    protect(*(value for value in values if len(value) >= _HEADER_SECRET_LENGTH))
 
 
 def configure_logging(config: LogConfig, *, stream: TextIO | None = None) -> None:

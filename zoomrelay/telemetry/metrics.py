@@ -55,6 +55,12 @@ class Metrics:
             "token_expires_timestamp_seconds", "When the current token ends.", "source"
         )
         self.token_usable = gauge("token_usable", "1 while a token with life left is at hand.", "source")
+        self.token_refused = gauge(
+            "token_refused", "1 while Zoom refuses the credentials for this reason.", "source", "reason"
+        )
+        self.refresh_token_expires = gauge(
+            "refresh_token_expires_timestamp_seconds", "When the refresh token ends.", "source"
+        )
 
         # session
         self.session_accepted = gauge(

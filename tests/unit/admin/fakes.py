@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 
 from zoomrelay.admin.health import PathStatus, SinkStatus, SourceStatus, SpoolStatus, Status
-from zoomrelay.errors import ConfigError, Problem
+from zoomrelay.admin.tapping import Feed
+from zoomrelay.delivery.router import Route
+from zoomrelay.delivery.taps import Taps
+from zoomrelay.errors import ConfigError, ControlRefused, Problem
 from zoomrelay.spool.base import DeadLetter, SinkCounts, SourceCounts
 
 START = 1_767_225_600.0
@@ -122,6 +126,7 @@ class FakeRelay:
         self.problems: list[Problem] = []
         self.needs_restart: list[str] = []
         self.reloads = 0
+        self.taps = Taps()
 
     def status(self) -> Status:
         return self.now
@@ -134,6 +139,19 @@ class FakeRelay:
             raise ConfigError(self.problems)
         self.reloads += 1
         return self.needs_restart
+
+    def privacy_fields(self) -> Mapping[str, str | None]:
+        return {}
+
+    @contextmanager
+    def tap(self, events: Sequence[str], sources: Sequence[str]) -> Iterator[Feed]:
+        tap = self.taps.open(Route(events, sources))
+        if tap is None:
+            raise ControlRefused("too many are tapping already", status=503)
+        try:
+            yield tap
+        finally:
+            self.taps.close(tap)
 
     async def dead_letters(self, *, sink: str | None, limit: int, before: int | None) -> Sequence[DeadLetter]:
         wanted = [letter for letter in self.letters.values() if sink is None or letter.sink == sink]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.admin.fakes import lost_path, source, status
 from zoomrelay.admin.notify import Notifier
 
 
@@ -49,7 +50,7 @@ def notifier(tmp_path: Path) -> Notifier:
 def test_ready_and_stopping(manager: Manager, notifier: Notifier) -> None:
     notifier.ready()
     notifier.stopping()
-    assert manager.heard() == ["READY=1", "STOPPING=1"]
+    assert manager.heard() == ["READY=1", "STOPPING=1\nEXTEND_TIMEOUT_USEC=10000000"]
 
 
 def test_a_reload_says_since_when_and_ends_however_it_goes(manager: Manager, notifier: Notifier) -> None:
@@ -67,13 +68,58 @@ def test_a_reload_says_since_when_and_ends_however_it_goes(manager: Manager, not
 async def test_state_is_told_when_it_changes_at_most_once_a_second(
     manager: Manager, notifier: Notifier
 ) -> None:
-    words = iter(["a", "a", "b", "two\nlines", "two\nlines", "two\nlines"])
-    task = asyncio.create_task(notifier.run(lambda: next(words)))
+    well, lost = status(), status(sources=[source(lost_path(cure=""))])
+    states = iter([well, well, status(starting=True), lost, lost, lost])
+    task = asyncio.create_task(notifier.run(lambda: next(states)))
     await asyncio.sleep(0.5)
-    assert manager.heard() == ["STATUS=a"]
+    assert manager.heard() == ["STATUS=1 of 1 subscription accepted"]
     await asyncio.sleep(4)
     task.cancel()
-    assert manager.heard() == ["STATUS=b", "STATUS=two lines"]
+    starting, troubled = manager.heard()
+    assert starting == "STATUS=Starting" and troubled.endswith("the client secret is wrong")
+
+
+def test_state_is_one_line(manager: Manager, notifier: Notifier) -> None:
+    notifier.status("two\nlines")
+    assert manager.heard() == ["STATUS=two lines"]
+
+
+@pytest.mark.looptime
+async def test_the_watchdog_is_fed_every_second_and_not_while_something_is_stuck(
+    manager: Manager, tmp_path: Path
+) -> None:
+    environ = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "5000000"}
+    states = [status()]
+    task = asyncio.create_task(Notifier(environ).run(lambda: states[-1]))
+    await asyncio.sleep(2.5)
+    assert manager.heard().count("WATCHDOG=1") == 3
+    states.append(status(stuck=["spool"]))
+    await asyncio.sleep(60)
+    assert manager.heard() == []
+    states.append(status())
+    await asyncio.sleep(1)
+    task.cancel()
+    assert manager.heard() == ["WATCHDOG=1"]
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("more", [{}, {"WATCHDOG_USEC": "5000000", "WATCHDOG_PID": "1"}])
+async def test_a_watchdog_that_is_not_ours_is_not_fed(
+    manager: Manager, tmp_path: Path, more: dict[str, str]
+) -> None:
+    notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify"), **more})
+    notifier.watchdog([])
+    assert manager.heard() == []
+
+
+@pytest.mark.looptime
+async def test_a_stop_asks_for_patience_as_long_as_it_lasts(manager: Manager, notifier: Notifier) -> None:
+    notifier.stopping()
+    task = asyncio.create_task(notifier.run(lambda: status(stopping=True)))
+    await asyncio.sleep(4.5)
+    task.cancel()
+    asked = [line for line in manager.heard() if "EXTEND_TIMEOUT_USEC=10000000" in line]
+    assert len(asked) == 6
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="abstract sockets are Linux'")

@@ -52,6 +52,12 @@ async def test_live(server: AdminServer) -> None:
     assert (response.status, text) == (200, "ok\n")
 
 
+async def test_not_live_while_something_is_stuck(server: AdminServer, relay: FakeRelay) -> None:
+    relay.now = status(stuck=["spool"])
+    response, text = await ask(server, "/livez")
+    assert (response.status, text) == (503, "stuck: spool\n")
+
+
 @pytest.mark.parametrize(
     ("now", "reason"),
     [

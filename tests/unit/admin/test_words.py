@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from tests.unit.admin.fakes import START, lost_path, path, sink, source, spool, status
@@ -127,3 +128,30 @@ def test_the_plain_status_holds_everything() -> None:
         "  delivered 9, pending 2, dead 1, dead letters kept 1, unaccounted for 0\n"
         "spool (sqlite): 12 events, 11.7 KiB of 1 GiB used"
     )
+
+
+def test_tokens() -> None:
+    refused = {"token_refused": True, "token_error": "Zoom refused the credentials", "token_cure": "mend it"}
+    listening = msgspec.structs.replace(source(), **refused)
+    assert words.token_trouble(listening) == "Zoom refused the credentials; mend it"
+    assert not status(sources=[listening]).ready
+    assert words.headline(status(sources=[listening])) == "Not ready: source main gets no token"
+    assert status(sources=[listening]).not_ready_because == [
+        "source main: no token can be had: Zoom refused the credentials (mend it)"
+    ]
+    assert "  token: Zoom refused the credentials; mend it" in plain(status(sources=[listening]))
+    passing = msgspec.structs.replace(source(), token_usable=False, token_error="no answer")
+    assert status(sources=[passing]).ready, "the socket is open, and it is tried again"
+    told_by_the_path = msgspec.structs.replace(source(lost_path()), token_usable=False, **refused)
+    assert words.token_trouble(told_by_the_path) == ""
+    assert words.headline(status(sources=[told_by_the_path])) == "Not ready: source main is not listened to"
+
+
+def test_a_source_of_tokens_only() -> None:
+    tokens_only = msgspec.structs.replace(source(), paths=[])
+    assert status(sources=[tokens_only]).ready
+    assert words.token_trouble(tokens_only) == ""
+    waiting = msgspec.structs.replace(tokens_only, token_usable=False)
+    assert not status(sources=[waiting]).ready
+    assert words.token_trouble(waiting) == "no token yet"
+    assert status(sources=[waiting]).not_ready_because == ["source main: no token can be had: not yet"]

@@ -3,89 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from random import Random
 
 import pytest
-from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from zoomrelay.auth.manager import TokenManager
-from zoomrelay.auth.token import Instant, Token
-from zoomrelay.config.models import SourceConfig
-from zoomrelay.errors import TokenError, TokenRefused, TokenUnavailable
-from zoomrelay.telemetry.metrics import Metrics
+from tests.unit.auth.fakes import House
+from zoomrelay.errors import TokenRefused, TokenUnavailable
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
-
-
-class LoopClock:
-    def __init__(self) -> None:
-        self.slept = 0.0
-
-    def wall(self) -> float:
-        return 1_700_000_000 + self.elapsed()
-
-    def elapsed(self) -> float:
-        return asyncio.get_running_loop().time() + self.slept
-
-
-class FakeEndpoint:
-    """Issues numbered tokens after half a second, or fails while `error` is set."""
-
-    def __init__(self, clock: LoopClock) -> None:
-        self.clock = clock
-        self.asked: list[tuple[float, str]] = []
-        self.error: TokenError | None = None
-        self.life_seconds = 3600.0
-
-    async def request(self, grant: str) -> Token:
-        now = asyncio.get_running_loop().time()
-        self.asked.append((now, grant))
-        issued = Instant(now, self.clock.elapsed())
-        await asyncio.sleep(0.5)
-        if self.error is not None:
-            raise self.error
-        return Token(f"secret-{len(self.asked)}", grant, issued, self.life_seconds)
-
-    @property
-    def times(self) -> list[float]:
-        return [at for at, _ in self.asked]
-
-    @property
-    def waits(self) -> list[float]:
-        return [later - earlier for earlier, later in zip(self.times, self.times[1:], strict=False)]
-
-
-class House:
-    def __init__(self, **source: object) -> None:
-        self.clock = LoopClock()
-        self.endpoint = FakeEndpoint(self.clock)
-        self.metrics = Metrics(CollectorRegistry())
-        self.protected: list[str] = []
-        fields = {"name": "main", "account_id": "a", "client_id": "c", "client_secret": "s", **source}
-        self.manager = TokenManager(
-            SourceConfig.model_validate(fields),
-            self.endpoint,
-            self.clock,
-            Random(3),
-            self.metrics,
-            protect=self.protected.append,
-        )
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        task = asyncio.create_task(self.manager.run())
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
-            assert task.cancelled(), task.exception()
-
-    def sample(self, name: str, **labels: str) -> float | None:
-        return self.metrics.registry.get_sample_value("zoomrelay_" + name, {"source": "main", **labels})
 
 
 UNAVAILABLE = TokenUnavailable("no answer", reason="timeout")
@@ -157,7 +82,7 @@ async def test_short_lived_tokens_are_no_busy_loop() -> None:
     house.endpoint.life_seconds = 8
     async with house.running():
         for _ in range(100):
-            assert (await house.manager.get(600)).life_left(house.manager._now()) > 0
+            assert (await house.manager.get(600)).life_left(house.manager._time.now()) > 0
             await asyncio.sleep(1)
     assert min(house.endpoint.waits) >= 5.6
 

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from tests.support.unprivileged import reachable_directory, unprivileged
 from zoomrelay.cli import entry, exits
 from zoomrelay.cli.moments import milliseconds
-from zoomrelay.clock import SystemClock
+from zoomrelay.clock import SystemClock, boot_id
 from zoomrelay.intake import stamp
 from zoomrelay.intake.gaps import GAPS, Gap, append, iso
 from zoomrelay.intake.stamp import PathStamp, Stamp
@@ -49,7 +49,7 @@ class Place:
         self.state.mkdir(exist_ok=True)
         elapsed = SystemClock().elapsed() - age_seconds
         at = int((time.time() - age_seconds) * 1000)
-        stamp.write(self.state, Stamp(at, stamp.boot_id(), elapsed, {"main/Sub0": path}))
+        stamp.write(self.state, Stamp(at, boot_id(), elapsed, {"main/Sub0": path}))
 
     def run(self, *arguments: str) -> tuple[int, str, str]:
         code = entry.run(["gaps", "--config", str(self.config), *arguments])

@@ -60,7 +60,7 @@ def test_it_names_every_setting_with_its_default(model: type[Settings], table: d
 
 
 def _default(model: type[Settings], key: str) -> object:
-    field = model.model_fields[key]
+    field = fields(model)[key]
     if key == "state_dir":
         return "zoomrelay-state"
     if key == "dead_after_seconds":

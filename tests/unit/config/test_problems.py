@@ -42,11 +42,9 @@ SOURCE_PROBLEMS = [
     ("max_message_bytes = 1.5", 'max_message_bytes: must be a size like "64MiB", or a number of bytes'),
     ('max_message_bytes = "2GiB"', "max_message_bytes: must not be larger than spool.max_bytes"),
     (
-        'grant = "authorization_code"',
-        "grant: authorization_code is not available in this version, which has "
-        "'auto', 'account_credentials', 'client_credentials'",
+        'grant = "code"',
+        "grant: must be 'auto', 'account_credentials', 'client_credentials' or 'authorization_code'",
     ),
-    ('grant = "code"', "grant: must be 'auto', 'account_credentials' or 'client_credentials'"),
     ('verify_signature = "enforce"', "verify_signature: enforce needs secret_token"),
     ('token_url = "zoom.us/oauth/token"', "token_url: must be a URL that begins with https:// or http://"),
     ('token_url = "https://"', "token_url: must be a URL that begins with https:// or http://"),
@@ -173,7 +171,7 @@ ELSEWHERE = [
     ),
     (
         SOURCE + STDOUT + 'format = "cloudevents"\n',
-        "sinks.out.format: cloudevents is not available in this version, which has 'raw', 'envelope'",
+        "sinks.out.format: cloudevents is a format of http sinks; it must be 'raw' or 'envelope'",
     ),
     (SOURCE + STDOUT + 'format = "xml"\n', "sinks.out.format: must be 'raw' or 'envelope'"),
     (
@@ -203,6 +201,28 @@ ELSEWHERE = [
         SOURCE + FILE.replace('path = "events.ndjson"', ""),
         "sinks.archive.path: is missing (set it, or ZOOMRELAY_SINKS__ARCHIVE__PATH)",
     ),
+    (
+        SOURCE + FILE.replace("events.n", "{hour}.n"),
+        "sinks.archive.path: must have no placeholders but {date}, {event_family} and {source}",
+    ),
+    (
+        SOURCE + FILE.replace("events.n", "{source}/../../x.n"),
+        'sinks.archive.path: must not hold ".." beside placeholders',
+    ),
+    (
+        SOURCE + FILE + 'compression = "gzip"\n',
+        "sinks.archive.compression: gzip needs rotate_bytes or rotate_seconds: "
+        "only what has ended is compressed",
+    ),
+    (SOURCE + FILE + "rotate_seconds = -1\n", "sinks.archive.rotate_seconds: must be at least 0"),
+    (
+        SOURCE + FILE + 'rotate_bytes = "some"\n',
+        'sinks.archive.rotate_bytes: must be a size like "64MiB", or a number of bytes',
+    ),
+    (
+        SOURCE + FILE + FILE.replace("archive", "second").replace("events.n", "{source}.n"),
+        "sinks.second.path: may lead to the same file as sinks.archive.path (give it a directory of its own)",
+    ),
     (SOURCE + FILE + 'fsync = "perhaps"\n', "sinks.archive.fsync: must be true or false"),
     (
         SOURCE + HTTP.replace("https:", "ftp:"),
@@ -231,6 +251,27 @@ ELSEWHERE = [
 @pytest.mark.parametrize(("text", "expected"), ELSEWHERE)
 def test_a_setting_elsewhere_is_refused(problems, text: str, expected: str) -> None:
     assert problems(text) == [expected]
+
+
+PSEUDONYMS = f'{HTTP}privacy = "pseudonym"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (PSEUDONYMS, "privacy.key: is missing (sinks.crm.privacy needs it: set privacy.key_file"),
+        (f'{PSEUDONYMS}[privacy]\nkey = "short"', "privacy.key: must have at least 16 characters"),
+        (
+            '[privacy]\nfields = ["topic"]',
+            'must be like "badge_number=name" or "topic=keep"; kinds: name, ',
+        ),
+        ('[privacy]\nfields = ["topic=hidden"]', 'must be like "badge_number=name"'),
+        (f'{HTTP}privacy = "on"', "sinks.crm.privacy: must be 'off', 'drop', 'mask' or 'pseudonym'"),
+    ],
+)
+def test_privacy_is_refused(problems, text: str, expected: str) -> None:
+    (problem,) = problems(SOURCE + text)
+    assert expected in problem
 
 
 def test_two_file_sinks_may_not_share_a_file(problems, tmp_path: Path) -> None:
@@ -500,5 +541,6 @@ def test_every_setting_has_words_for_every_odd_value(place: tuple[str, type, str
 def test_secrets_are_found_by_their_type() -> None:
     assert [key for key, field in fields(SourceConfig).items() if is_secret(field)] == [
         "client_secret",
+        "client_secret_next",
         "secret_token",
     ]

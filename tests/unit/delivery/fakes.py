@@ -9,6 +9,7 @@ from random import Random
 
 from prometheus_client import CollectorRegistry
 
+from zoomrelay.delivery.batching import Batching
 from zoomrelay.delivery.lane_worker import LaneWorker
 from zoomrelay.delivery.lanes import Ordering
 from zoomrelay.delivery.router import Route
@@ -69,6 +70,8 @@ class FakeSink:
         self.taken: list[Event] = []
         self.calls: list[tuple[float, int, int]] = []
         """(loop time at the start, number of the first event, attempt)"""
+        self.sizes: list[int] = []
+        """Of every call, in the same order."""
         self.under_way = 0
         self.most_under_way = 0
         self.closed = 0
@@ -84,6 +87,7 @@ class FakeSink:
     async def send(self, batch: Sequence[Event], attempt: int) -> None:
         assert batch and len(batch) <= self.max_batch
         self.calls.append((asyncio.get_running_loop().time(), number(batch[0]), attempt))
+        self.sizes.append(len(batch))
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)
         try:
@@ -132,6 +136,9 @@ class House:
         route: Route | None = None,
         seed: int = 1,
         spool: MemorySpool | None = None,
+        batch_seconds: float = 0.1,
+        batch_bytes: int = 2**20,
+        max_rate: float = 0.0,
     ) -> None:
         """`ordering` None is a sink that takes batches, one after the other."""
         self.sink = sink
@@ -139,6 +146,8 @@ class House:
         self.ordering = ordering
         self.give_up_after_seconds = give_up_after_seconds
         self.route = route or Route()
+        self.batching = Batching(sink.max_batch, batch_bytes, batch_seconds)
+        self.max_rate = max_rate
         self.random = Random(seed)
         self.metrics = Metrics(CollectorRegistry())
         self.worker = self.new_worker()
@@ -147,7 +156,13 @@ class House:
         parts = (self.sink, self.route, self.spool, self.random, self.metrics)
         if self.ordering is None:
             return StreamWorker(*parts)
-        return LaneWorker(*parts, ordering=self.ordering, give_up_after_seconds=self.give_up_after_seconds)
+        return LaneWorker(
+            *parts,
+            ordering=self.ordering,
+            give_up_after_seconds=self.give_up_after_seconds,
+            batching=self.batching,
+            max_rate=self.max_rate,
+        )
 
     async def __aenter__(self) -> House:
         if self.sink.name not in self.spool.stats().sinks:

@@ -179,7 +179,8 @@ async def test_attempts_are_numbered() -> None:
 
 @pytest.mark.parametrize("asked", [0.5, 3.0, 40.0])
 async def test_retry_after_is_obeyed(asked: float) -> None:
-    sink = FakeSink(lambda one, attempt: unavailable(asked) if attempt == 1 and number(one) == 1 else None)
+    error = unavailable(asked, 502)
+    sink = FakeSink(lambda one, attempt: error if attempt == 1 and number(one) == 1 else None)
     async with House(sink) as house:
         await house.spool.append(events(50))
         await house.until_ended(seconds=100)
@@ -188,12 +189,18 @@ async def test_retry_after_is_obeyed(asked: float) -> None:
     assert max(time for time, which, _ in sink.calls if which != 1) < 0.2, "it asked for one event"
 
 
-async def test_too_many_requests_pauses_them_all() -> None:
-    sink = FakeSink(lambda one, attempt: unavailable(30, 429) if attempt == 1 and number(one) == 1 else None)
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_receiver_that_asks_for_peace_gets_it_and_then_one_probe(status: int) -> None:
+    sink = FakeSink(lambda one, _: unavailable(30, status) if number(one) == 1 and now() < 20 else None)
     async with House(sink, ordering="none") as house:
         await house.spool.append(events(50))
+        await asyncio.sleep(1)
+        sink.most_under_way, sink.seconds = 0, 0.5
+        await asyncio.sleep(29.2)
+        assert sink.most_under_way == 1
         await house.until_ended(seconds=100)
     assert not [time for time, _, _ in sink.calls if 0.01 < time < 30]
+    assert sink.most_under_way == 4
     assert house.counts.parked == 0
 
 

@@ -183,15 +183,31 @@ def test_pauses_grow_to_a_cap(error: SinkError, cap: float) -> None:
     assert cap * 0.9 < max(pauses) <= cap
 
 
-def test_too_many_requests_pauses_all_and_a_503_only_its_event() -> None:
+@pytest.mark.parametrize("status", [429, 503])
+def test_who_asks_for_peace_gets_it_from_all_events_and_then_one_probe(status: int) -> None:
     health = a_health()
-    fail(health, 1, SinkUnavailable("HTTP 503", retry_after=30, status=503))
-    assert health.ok and health.paused_until == 0
-    fail(health, 1, SinkUnavailable("HTTP 429", retry_after=30, status=429), 1.0)
-    assert health.ok and health.paused_until == 31.0
+    fail(health, 1, SinkUnavailable("HTTP 5xx", retry_after=30, status=status), 1.0)
+    assert (health.ok, health.paused_until, health.probing) == (True, 31.0, True)
+    health.succeeded(2.0)  # was under way
+    assert (health.paused_until, health.probing) == (31.0, True)
+    health.succeeded(31.5)
+    assert not health.probing
+
+
+def test_other_answers_ask_for_their_event_only() -> None:
+    health = a_health()
+    fail(health, 1, SinkUnavailable("HTTP 502", retry_after=30, status=502))
+    assert (health.ok, health.paused_until, health.probing) == (True, 0.0, False)
+    health = a_health(patience=1)
+    fail(health, 1, SinkUnavailable("HTTP 502", retry_after=30, status=502))
+    assert health.paused_until == 30.0
+
+
+def test_a_recovery_does_not_end_the_peace_that_was_asked_for() -> None:
     health = a_health(patience=1)
     fail(health, 1, SinkUnavailable("HTTP 503", retry_after=30, status=503))
-    assert health.paused_until == 30.0
+    health.succeeded(1.0)
+    assert (health.ok, health.paused_until, health.probing) == (True, 30.0, True)
 
 
 def test_recovery_says_how_long_it_took() -> None:

@@ -397,3 +397,43 @@ async def test_no_token_in_logs_or_attributes() -> None:
         await house.during(60)
     assert len(logs) >= 5
     assert "secret-" not in str(logs) + house.runner.last_error + repr(vars(house.runner))
+
+
+async def test_a_session_that_waits_or_listens_is_not_stalled_and_one_that_hangs_is() -> None:
+    async def accepted_and_quiet(connection: FakeConnection) -> None:
+        connection.frame(ACCEPT)
+
+    house = House(FakeZoom(accepted_and_quiet))
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(house.runner.run())
+        await asyncio.sleep(3600)
+        assert not house.runner.stalled, "it listens"
+        await house.runner.stop()
+
+    house = House(FakeZoom(refuses("Connected in another place."), stays))
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(house.runner.run())
+        await asyncio.sleep(1)
+        for _ in range(600):
+            await asyncio.sleep(1)
+            assert not house.runner.stalled, "it waits"
+        await house.runner.stop()
+        await asyncio.sleep(3600)
+        assert not house.runner.stalled, "it has ended"
+
+
+async def test_a_session_that_hangs_on_its_way_is_stalled() -> None:
+    house = House(FakeZoom(stays))
+
+    async def never(_url: str) -> FakeConnection:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    house.runner._dial = never  # type: ignore[assignment]
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(house.runner.run())
+        await asyncio.sleep(299)
+        assert not house.runner.stalled
+        await asyncio.sleep(2)
+        assert house.runner.stalled
+        await house.runner.stop()

@@ -68,3 +68,36 @@ def test_revoking() -> None:
     token = _token(book)
     book.revoke_all()
     assert book.judge(token, 1) == "Invalid Token"
+
+
+def test_no_more_than_so_many_live_at_once() -> None:
+    book = _book()
+    tokens = [str(book.issue("client_credentials", 0, limit=2)["access_token"]) for _ in range(3)]
+    assert [book.judge(token, 1) for token in tokens] == ["Invalid Token", "", ""]
+
+
+def test_scopes_are_those_of_the_grant_or_those_asked_for() -> None:
+    book = _book()
+    assert "user:read:user:admin" in str(book.issue("account_credentials", 0)["scope"])
+    assert "user:read" not in str(book.issue("client_credentials", 0)["scope"])
+    token = str(book.issue("client_credentials", 0, scopes="a b")["access_token"])
+    found = book.find(token, 1)
+    assert found is not None and found.scopes == ("a", "b")
+    assert book.find(token, 3599) is None
+    assert book.revoke(token) and not book.revoke(token)
+
+
+def test_who_may_come_without_a_secret() -> None:
+    book = _book()
+    public = (KNOWN.client_id, "")
+    assert book.refusal(public, {"grant_type": "refresh_token"}) == ""
+    assert book.refusal(public, {"grant_type": "client_credentials"}) == "invalid_client"
+    assert book.refusal(("other", ""), {"grant_type": "refresh_token"}) == "invalid_client"
+
+
+def test_secrets_change() -> None:
+    book = _book()
+    book.secrets = {"new", KNOWN.client_secret}
+    assert [book.knows((KNOWN.client_id, secret)) for secret in ("new", KNOWN.client_secret)] == [True, True]
+    book.secrets = {"new"}
+    assert not book.knows(CLIENT)

@@ -26,9 +26,11 @@ class Inode:
 class FakeDisk:
     def __init__(self, *, directories: tuple[str, ...] = ("/log",)) -> None:
         self.files: dict[Path, Inode] = {}
+        self.named: dict[Path, Inode] = {}
+        """The names that a loss of power leaves: those of the last `sync_directory`."""
         self.directories = {Path(name) for name in directories}
         self.synced_directories: list[Path] = []
-        self.free_bytes: int | None = None
+        self.room: int | None = None
         self.longest_write: int | None = None
         self.faults: dict[str, list[int | None]] = {}
         self.opened = 0
@@ -42,19 +44,17 @@ class FakeDisk:
         """Power is lost and comes back; every descriptor is gone."""
         self._descriptors.clear()
         self.faults.clear()
-        self.free_bytes = self.longest_write = None
+        self.room = self.longest_write = None
+        self.files = dict(self.named)
         for inode in self.files.values():
             inode.content[:] = inode.durable
             inode.dirty.clear()
 
     def put(self, path: Path, content: bytes) -> None:
-        self.files[path] = Inode(bytearray(content), bytearray(content))
+        self.files[path] = self.named[path] = Inode(bytearray(content), bytearray(content))
 
     def remove(self, path: Path) -> None:
         self.files.pop(path).links -= 1
-
-    def rename(self, path: Path, to: Path) -> None:
-        self.files[to] = self.files.pop(path)
 
     @property
     def descriptors(self) -> int:
@@ -84,12 +84,12 @@ class FakeDisk:
     def write(self, descriptor: int, data: memoryview) -> int:
         self._perhaps_fail("write")
         inode = self._descriptors[descriptor]
-        limits = (len(data), self.longest_write, self.free_bytes)
+        limits = (len(data), self.longest_write, self.room)
         size = min(limit for limit in limits if limit is not None)
         if size == 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        if self.free_bytes is not None:
-            self.free_bytes -= size
+        if self.room is not None:
+            self.room -= size
         inode.dirty.append((len(inode.content), len(inode.content) + size))
         inode.content += data[:size]
         return size
@@ -105,8 +105,8 @@ class FakeDisk:
     def truncate(self, descriptor: int, size: int) -> None:
         self._perhaps_fail("truncate")
         inode = self._descriptors[descriptor]
-        if self.free_bytes is not None:
-            self.free_bytes += max(0, len(inode.content) - size)
+        if self.room is not None:
+            self.room += max(0, len(inode.content) - size)
         del inode.content[size:], inode.durable[size:]
 
     def close(self, descriptor: int) -> None:
@@ -116,6 +116,33 @@ class FakeDisk:
     def sync_directory(self, path: Path) -> None:
         self._perhaps_fail("sync_directory")
         self.synced_directories.append(path)
+        self.named = {name: inode for name, inode in self.named.items() if name.parent != path}
+        self.named |= {name: inode for name, inode in self.files.items() if name.parent == path}
+
+    def exists(self, path: Path) -> bool:
+        return path in self.files or path in self.directories
+
+    def names(self, directory: Path) -> list[str]:
+        found = [path for path in (*self.files, *self.directories) if path.parent == directory]
+        return [path.name for path in found]
+
+    def make_directory(self, path: Path) -> None:
+        if path.parent not in self.directories:
+            raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+        self.directories.add(path)
+
+    def rename(self, path: Path, to: Path) -> None:
+        self._perhaps_fail("rename")
+        self.files[to] = self.files.pop(path)
+
+    def unlink(self, path: Path) -> None:
+        self._perhaps_fail("unlink")
+        if path in self.files:
+            self.remove(path)
+
+    def free_bytes(self, directory: Path) -> int:
+        assert directory in self.directories
+        return 10**9 if self.room is None else self.room
 
     def _perhaps_fail(self, call: str) -> None:
         faults = self.faults.get(call)

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import hmac
+import json
 import re
 import shutil
 import socket
 import ssl
 import subprocess
 import traceback
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from backports import zstd
 
 from tests.unit.sinks.receiver import OK, Receiver, Request, receiver, serving
 from zoomrelay import __version__
 from zoomrelay.config.models import HttpSinkConfig
 from zoomrelay.errors import SinkError, SinkRejected, SinkUnavailable
 from zoomrelay.event import Event
-from zoomrelay.sinks.http import BODY_BYTES, HttpSink
+from zoomrelay.sinks.http import HttpSink
+from zoomrelay.sinks.http_connection import BODY_BYTES
 
 EVENT = Event(bytes(16), "main", "abc", "meeting.started", 1, "k", 1_769_860_800_000, b'{"event":\n"x"}')
 
@@ -184,7 +189,7 @@ async def test_an_endless_answer_costs_its_connection_and_nothing_else(
 async def test_an_answer_whose_body_never_comes_is_an_answer(
     there: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("zoomrelay.sinks.http.BODY_SECONDS", 0.02)
+    monkeypatch.setattr("zoomrelay.sinks.http_connection.BODY_SECONDS", 0.02)
     there.say(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n")
     sink = build(there.url)
     await sink.open()
@@ -241,7 +246,7 @@ async def test_a_receiver_that_keeps_hanging_up_is_unavailable(there: Receiver) 
 async def test_a_receiver_that_hangs_up_after_working_on_it_is_not_asked_twice(
     there: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("zoomrelay.sinks.http.STALE_SECONDS", 0.0)
+    monkeypatch.setattr("zoomrelay.sinks.http_connection.STALE_SECONDS", 0.0)
 
     async def leave(_: Request, writer: asyncio.StreamWriter) -> None:
         writer.transport.abort()
@@ -396,3 +401,187 @@ def make_certificate(key: Path, certificate: Path) -> None:
 def shown(error: SinkError) -> str:
     """Everything that a log or a dead letter may show of it."""
     return error.reason + error.excerpt + "".join(traceback.format_exception(error))
+
+
+# --- formats
+
+
+async def test_the_challenge_comes_first_and_is_answered_by_whoever_knows_the_secret(there: Receiver) -> None:
+    async def answer(request: Request, writer: asyncio.StreamWriter) -> None:
+        event = json.loads(request.body)
+        writer.write(_answered(event, b"its secret") if event["event"] == VALIDATION else OK)
+
+    there.answer = answer
+    sink = build(there.url, format="zoom-webhook", secret_token="its secret")
+    await sink.open()
+    await sink.send((EVENT,), 2)
+    await sink.close()
+    challenge, event = there.requests
+    assert json.loads(challenge.body)["event"] == VALIDATION
+    assert event.body == EVENT.content.replace(b"\n", b"")
+    assert event.headers["user-agent"] == "Zoom Marketplace/1.0a"
+    assert (event.headers["webhook-id"], event.headers["webhook-attempt"]) == (EVENT.id, "2")
+    for request in there.requests:
+        message = b"v0:1769860800:" + request.body
+        signature = hmac.new(b"its secret", message, "sha256").hexdigest()
+        assert request.headers["x-zm-signature"] == f"v0={signature}"
+
+
+@pytest.mark.parametrize(
+    ("say", "kind", "reason"),
+    [
+        (b"HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n", SinkUnavailable, "HTTP 503 Service Unavailable"),
+        (b"HTTP/1.1 404 No\r\ncontent-length: 0\r\n\r\n", SinkRejected, "HTTP 404 Not Found"),
+        (OK, SinkRejected, "the answer is not JSON; it must be {plainToken, encryptedToken}"),
+        (
+            b"another secret",
+            SinkRejected,
+            "encryptedToken is wrong: the receiver has another secret token than secret_token here",
+        ),
+    ],
+)
+async def test_a_failed_challenge_says_what_is_wrong(
+    there: Receiver, say: bytes, kind: type[SinkError], reason: str
+) -> None:
+    async def answer(request: Request, writer: asyncio.StreamWriter) -> None:
+        event = json.loads(request.body)
+        writer.write(say if say.startswith(b"HTTP") else _answered(event, say))
+
+    there.answer = answer
+    # What is final for events must not be for a challenge: nothing is thrown away for its sake.
+    sink = build(there.url, format="zoom-webhook", secret_token="its secret", dead_letter_on=(404, 503))
+    with pytest.raises(kind) as caught:
+        await sink.open()
+    await sink.close()
+    assert caught.value.reason == f"endpoint.url_validation: {reason}"
+    assert not getattr(caught.value, "final", False)
+
+
+async def test_without_validate_there_is_no_challenge(there: Receiver) -> None:
+    sink = build(there.url, format="zoom-webhook", secret_token="its secret", validate=False)
+    await sink.open()
+    await sink.close()
+    assert there.requests == []
+
+
+async def test_a_batch_is_one_request(there: Receiver) -> None:
+    sink = build(there.url, batch_events=10)
+    assert sink.max_batch == 10
+    await sink.open()
+    await sink.send((EVENT, EVENT), 4)
+    await sink.close()
+    (request,) = there.requests
+    assert request.body == b'{"event": "x"}\n' * 2
+    assert request.headers["content-type"] == "application/x-ndjson"
+    assert request.headers["webhook-attempt"] == "4"
+    assert "webhook-id" not in request.headers
+
+
+@pytest.mark.parametrize("size", [100, 3_000_000])
+@pytest.mark.parametrize(("compression", "read"), [("gzip", gzip.decompress), ("zstd", zstd.decompress)])
+async def test_compressed_bodies_say_so(
+    there: Receiver, compression: str, read: Callable[[bytes], bytes], size: int
+) -> None:
+    big = Event(bytes(16), "main", "abc", "x", None, "", 0, b'{"event":"%b"}' % (b"x" * size))
+    sink = build(there.url, compression=compression)
+    await sink.open()
+    await sink.send((big,), 1)
+    await sink.close()
+    assert there.requests[0].headers["content-encoding"] == compression
+    assert read(there.requests[0].body) == big.content
+
+
+# --- headers, authorization, certificates, proxy
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"username": "me", "password": "it's: é"}, "Basic bWU6aXQnczogw6k="),
+        ({"bearer_token": "t0ken"}, "Bearer t0ken"),
+        ({"headers": {"Authorization": "Custom abc"}}, "Custom abc"),
+        ({"format": "splunk-hec", "secret_token": "11-22"}, "Splunk 11-22"),
+        ({}, None),
+    ],
+)
+async def test_authorization(there: Receiver, settings: dict[str, Any], expected: str | None) -> None:
+    sink = build(there.url, **settings)
+    await sink.open()
+    await sink.send((EVENT,), 1)
+    await sink.close()
+    assert there.requests[0].headers.get("authorization") == expected
+
+
+async def test_headers_of_the_configuration_are_sent(there: Receiver) -> None:
+    sink = build(there.url, headers={"X-Team": "crm", "User-Agent": "mine"})
+    await sink.open()
+    await sink.send((EVENT,), 1)
+    await sink.close()
+    headers = there.requests[0].headers
+    assert (headers["x-team"], headers["user-agent"]) == ("crm", "mine")
+
+
+async def test_the_proxy_of_the_configuration_beats_that_of_the_environment(
+    there: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    sink = build("http://crm.internal/zoom", proxy=there.url)
+    await sink.open()
+    await sink.send((EVENT,), 1)
+    await sink.close()
+    assert there.requests[0].line == "POST http://crm.internal/zoom HTTP/1.1"
+
+
+async def test_no_excerpt_repeats_a_secret(there: Receiver) -> None:
+    async def echo(request: Request, writer: asyncio.StreamWriter) -> None:
+        said = json.dumps(request.headers).encode()
+        writer.write(b"HTTP/1.1 400 No\r\ncontent-length: %d\r\n\r\n%b" % (len(said), said))
+
+    there.answer = echo
+    for settings in (
+        {"bearer_token": "pl4nted"},
+        {"headers": {"x-key": "pl4nted"}},
+        {"username": "me", "password": "pl4nted"},
+    ):
+        error = await failure(build(there.url, **settings))
+        assert "***" in error.excerpt
+        assert "pl4nted" not in shown(error) and "bWU6cGw0bnRlZA" not in shown(error)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificate with openssl")
+@pytest.mark.parametrize("together", [True, False])
+async def test_a_certificate_of_ours_is_shown(tmp_path: Path, together: bool) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    make_certificate(key, certificate)
+    if together:
+        certificate.write_text(certificate.read_text() + key.read_text())
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(certificate))
+    context.load_cert_chain(certificate, key)
+    context.verify_mode = ssl.CERT_REQUIRED
+    ours = {"cert_file": certificate} | ({} if together else {"key_file": key})
+    async with receiver(context) as it:
+        sink = build(it.url, ca_file=certificate, **ours)
+        await sink.open()
+        await sink.send((EVENT,), 1)
+        await sink.close()
+        assert len(it.requests) == 1
+        assert isinstance(await failure(build(it.url, ca_file=certificate)), SinkUnavailable)
+        assert len(it.requests) == 1
+
+
+async def test_a_certificate_that_cannot_be_used_is_unavailable(tmp_path: Path) -> None:
+    certificate = tmp_path / "cert.pem"
+    certificate.write_text("none")
+    with pytest.raises(SinkUnavailable, match=re.escape(f"cert_file {certificate}")):
+        await build("https://127.0.0.1", cert_file=certificate).open()
+
+
+VALIDATION = "endpoint.url_validation"
+
+
+def _answered(event: dict[str, Any], secret: bytes) -> bytes:
+    """What Zoom's documents tell receivers to answer to a challenge."""
+    plain = event["payload"]["plainToken"]
+    body = {"plainToken": plain, "encryptedToken": hmac.new(secret, plain.encode(), "sha256").hexdigest()}
+    said = json.dumps(body).encode()
+    return b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(said), said)

@@ -67,12 +67,12 @@ def test_a_full_disk_leaves_whole_lines_and_then_takes_the_batch(
     file: LineFile, disk: FakeDisk, room: int
 ) -> None:
     file.append(FIRST)
-    disk.free_bytes = room
+    disk.room = room
     with pytest.raises(OSError) as failure:
         file.append(SECOND)
     assert failure.value.errno == errno.ENOSPC
     assert content(disk) == FIRST
-    disk.free_bytes = None
+    disk.room = None
     file.append(SECOND)
     assert durable(disk) == FIRST + SECOND
 
@@ -252,12 +252,12 @@ def test_whatever_fails_what_was_acknowledged_survives_a_loss_of_power(data: st.
         for _ in range(data.draw(st.integers(0, 3))):
             disk.fail(data.draw(FAULTS), errno.EIO, after=data.draw(st.integers(0, 2)))
         disk.longest_write = data.draw(st.none() | st.integers(1, 40))
-        disk.free_bytes = data.draw(st.none() | st.integers(0, 120))
+        disk.room = data.draw(st.none() | st.integers(0, 120))
         for _ in range(data.draw(st.integers(1, 3))):  # as delivery does: the same batch until it is taken
             try:
                 file.append(batch)
             except OSError:
-                disk.free_bytes = None
+                disk.room = None
             else:
                 acknowledged.append(batch)
                 break

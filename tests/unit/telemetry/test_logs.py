@@ -14,6 +14,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote_plus
 
@@ -239,6 +240,27 @@ def test_the_configuration_s_secrets_are_protected(monkeypatch: pytest.MonkeyPat
     pair = base64.b64encode(b"client-12345:secret-12345").decode()
     assert fresh.redact(f"account-12345 secret-12345 verify-12345 {pair}") == "*** *** *** ***"
     assert fresh.redact("client-12345 subscription-12345") == "client-12345 subscription-12345"
+
+
+def test_the_secrets_of_http_sinks_are_protected(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from zoomrelay.config import load
+
+    fresh = Redactor()
+    monkeypatch.setattr(logs, "protect", fresh.protect)
+    monkeypatch.setattr(logs, "protect_pair", fresh.protect_pair)
+    file = tmp_path / "zoomrelay.toml"
+    file.write_text(
+        '[sources.main]\nclient_id = "c"\nclient_secret = "s"\n'
+        '[sinks.a]\ntype = "http"\nurl = "http://x/"\nusername = "me"\npassword = "password-1"\n'
+        'format = "standard-webhooks"\nsecret_token = "whsec_b25lb25l whsec_dHdvdHdv"\n'
+        '[sinks.b]\ntype = "http"\nurl = "http://x/"\nbearer_token = "bearer-12"\n'
+        'headers = { x-team = "production", x-key = "a-long-api-key" }\n'
+    )
+    logs.protect_config(load(file, environ={}).config)
+    pair = base64.b64encode(b"me:password-1").decode()
+    for secret in ("password-1", pair, "whsec_b25lb25l", "whsec_dHdvdHdv", "bearer-12", "a-long-api-key"):
+        assert fresh.redact(f"say {secret} twice") == "say *** twice"
+    assert fresh.redact("in production") == "in production"
 
 
 # --- the property -----------------------------------------------------------------------------------

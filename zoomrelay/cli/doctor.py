@@ -1,0 +1,156 @@
+"""`zoomrelay doctor`: walks the whole way from this machine to Zoom and to the sinks, and says what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zoomrelay import causes
+from zoomrelay.cli import exits
+from zoomrelay.cli.columns import printable
+from zoomrelay.cli.options import ConfigOption, load_config
+from zoomrelay.config.files import RUN_SECRETS
+from zoomrelay.config.load import Loaded
+from zoomrelay.config.schema import field_at, is_secret
+from zoomrelay.doctor.examination import Examination
+from zoomrelay.doctor.finding import Report, Verdict, any_failed
+from zoomrelay.errors import ConfigError
+from zoomrelay.telemetry.logs import configure_logging, protect_config
+
+FAILED = 1
+_COLORS = {
+    Verdict.PASS: "green",
+    Verdict.WARN: "yellow",
+    Verdict.FAIL: "red",
+    Verdict.SKIPPED: "bright_black",
+}
+
+SourceOption = Annotated[
+    str | None,
+    typer.Option("--source", metavar="NAME", help="Only this source, and no sinks.", show_default=False),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print a list of steps as JSON, at the end.")]
+SendTestOption = Annotated[
+    bool, typer.Option("--send-test", help="POST an event zoomrelay.test to every HTTP sink.")
+]
+
+
+def command(
+    config: ConfigOption = None,
+    source: SourceOption = None,
+    as_json: JsonOption = False,
+    send_test: SendTestOption = False,
+) -> None:
+    """Look at every step between this machine, Zoom and the sinks: pass, warn, fail or skipped, and the cure.
+
+    Where no relay runs, each subscription's socket is opened for a moment, which takes the subscription from
+    any other program that has it. While a relay runs on the state directory it is asked instead. Exits
+    with 0 if nothing failed, with 1 if something did, with 78 if the configuration is invalid.
+    """
+    try:
+        loaded = load_config(config)
+    except ConfigError as error:
+        if as_json:
+            typer.echo(_as_json(_invalid(error)))
+        raise
+    if source is not None and source not in loaded.config.sources:
+        known = ", ".join(loaded.config.sources)
+        raise typer.BadParameter(f"there is no source {source} (known: {known})", param_hint="--source")
+    reports = asyncio.run(_examine(loaded, source, as_json, send_test))
+    if as_json:
+        typer.echo(_as_json(reports))
+    else:
+        typer.echo(_summary(reports))
+    raise typer.Exit(FAILED if any_failed(reports) else exits.OK)
+
+
+async def _examine(loaded: Loaded, source: str | None, as_json: bool, send_test: bool) -> list[Report]:
+    _quiet(loaded)
+    first = Report("configuration", "", "", "", Verdict.PASS, _where(loaded), "", "", 0.0)
+    examination = Examination(
+        loaded.config,
+        secret_files=secret_files(loaded),
+        sources=[source] if source else [],
+        send_test=send_test,
+        before_sockets=_announce,
+    )
+    reports = [first]
+    if not as_json:
+        _show(first)
+    async for report in examination.run():
+        reports.append(report)
+        if not as_json:
+            _show(report)
+    return reports
+
+
+def _quiet(loaded: Loaded) -> None:
+    """What the rooms would log stands in the reports."""
+    protect_config(loaded.config)
+    configure_logging(loaded.config.log)
+    logging.getLogger("zoomrelay").setLevel(logging.CRITICAL)
+
+
+def _where(loaded: Loaded) -> str:
+    return f"valid, from {loaded.file or 'the environment'}"
+
+
+def secret_files(loaded: Loaded) -> list[Path]:
+    """Files in which a secret stands, without those that a service manager or container keeps for us."""
+    private = [Path(d) for d in (os.environ.get("CREDENTIALS_DIRECTORY"), RUN_SECRETS) if d]
+    inline = any(origin == str(loaded.file) for path, origin in loaded.origins.items() if _is_secret(path))
+    files = [file for file in loaded.files_read if file != loaded.file or inline]
+    return [file for file in files if not any(file.is_relative_to(directory) for directory in private)]
+
+
+def _is_secret(path: str) -> bool:
+    field = field_at(tuple(path.split(".")))
+    return field is not None and is_secret(field)
+
+
+# --- what is shown ------------------------------------------------------------------------------------
+
+
+def _announce(subscriptions: Sequence[str]) -> None:
+    typer.echo(
+        "No relay holds this state directory, so a socket will be opened for a moment on "
+        f"{', '.join(subscriptions)}. Another program that has it is displaced, and events that come"
+        " meanwhile are not kept.",
+        err=True,
+    )
+
+
+def _show(report: Report) -> None:
+    about = " ".join(part for part in (report.source or report.sink, report.target) if part)
+    head = typer.style(f"{report.verdict.value:8}", _COLORS[report.verdict])
+    what = f"{report.step} {about}".strip()
+    typer.echo(f"{head} {printable(f'{what}: {report.detail}')}")
+    if report.cure:
+        typer.echo(f"{'':8}   {report.reason}: {report.cure}")
+
+
+def _summary(reports: Sequence[Report]) -> str:
+    counts = {verdict: sum(report.verdict is verdict for report in reports) for verdict in Verdict}
+    return ", ".join(f"{count} {verdict.value}" for verdict, count in counts.items() if count)
+
+
+def _as_json(reports: Sequence[Report]) -> str:
+    return json.dumps([asdict(report) for report in reports], indent=2, ensure_ascii=False)
+
+
+def _invalid(error: ConfigError) -> list[Report]:
+    cause = causes.CONFIGURATION
+    return [
+        Report(
+            "configuration", "", "", one.where, Verdict.FAIL, one.what, cause.key, one.cure or cause.cure, 0.0
+        )
+        for one in error.problems
+    ]

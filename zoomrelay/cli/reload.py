@@ -1,0 +1,37 @@
+"""`zoomrelay reload`: the running relay takes over its configuration anew, as after HUP, and answers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from zoomrelay.admin.client import ControlClient
+from zoomrelay.cli import exits
+from zoomrelay.cli.options import ConfigOption, load_state_dir
+from zoomrelay.errors import ControlRefused, RelayNotRunning
+
+NOT_DONE = 1
+_INVALID = 422
+"""How the control socket answers to an invalid configuration."""
+
+
+def command(
+    config: ConfigOption = None,
+    timeout_seconds: Annotated[float, typer.Option("--timeout", min=1, help="Seconds to wait.")] = 60.0,
+) -> None:
+    """Let the running relay take over its configuration.
+
+    An invalid one changes nothing and is told, with exit code 78. Settings that need a restart are named.
+    """
+    client = ControlClient(load_state_dir(config), timeout_seconds=timeout_seconds)
+    try:
+        answer = client.post("/reload", dict[str, Any])
+    except ControlRefused as error:
+        typer.echo(f"zoomrelay: {error}", err=True)
+        raise typer.Exit(exits.CONFIG if error.status == _INVALID else NOT_DONE) from error
+    except RelayNotRunning as error:
+        typer.echo(f"zoomrelay: {error}", err=True)
+        raise typer.Exit(NOT_DONE) from error
+    if names := answer["needs_restart"]:
+        typer.echo(f"These settings need a restart: {', '.join(names)}")

@@ -1,0 +1,189 @@
+"""The connections of an http sink: one POST in, one answer out, and our own words for what goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import ssl
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import NamedTuple
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+from multidict import CIMultiDict, istr
+from yarl import URL
+
+from zoomrelay import __version__
+from zoomrelay.config.models import HttpSinkConfig
+from zoomrelay.errors import SinkUnavailable
+from zoomrelay.sinks import answer
+
+BODY_BYTES = 64 * 1024
+"""Of an answer's body, as much is read so that its connection can be used again. Longer ones cost it."""
+BODY_SECONDS = 1.0
+"""How long the body of an answer may take after its head; the status alone decides."""
+STALE_SECONDS = 1.0
+"""A connection that ends within this time of a request's start is taken for one that had gone stale."""
+LARGE_BYTES = 1024**2
+"""Bodies above this are handed to aiohttp as streams, which it writes in pieces."""
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: Mapping[str, str]
+    """Found in any case."""
+    body: bytes
+    """At most `BODY_BYTES` of it; empty where a 2xx's body had not come with its head."""
+
+
+class HttpConnection:
+    """Connections to one URL, kept alive, at most `concurrency` of them. Redirects are not followed,
+    cookies not kept. The proxy is that of the configuration, else that of the environment at `open`."""
+
+    def __init__(self, config: HttpSinkConfig) -> None:
+        url = URL(config.url)
+        self._config = config
+        self._url = url.with_fragment(None)
+        self._place = f"{url.host_subcomponent}:{url.port}"
+        self._session: aiohttp.ClientSession | None = None
+
+    async def open(self) -> None:
+        """Connects to nobody yet; raises `SinkUnavailable` where certificates cannot be used. Does nothing
+        where it is open already."""
+        if self._session is None:
+            self._session = self._new_session()
+
+    async def close(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def post(self, body: bytes, headers: Mapping[istr, str], *, whole: bool = False) -> Answer:
+        """The answer; `whole` waits for its body whatever the status is. Raises `SinkUnavailable` where none
+        came in time."""
+        try:
+            async with asyncio.timeout(self._config.timeout_seconds):
+                response = await self._post(body, headers)
+        except (aiohttp.ClientError, OSError, UnicodeError) as error:
+            raise SinkUnavailable(self._trouble(error)) from _presentable(error)
+        return await _answer(response, whole=whole)
+
+    def _new_session(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self._config.concurrency, ssl=self._tls()),
+            timeout=aiohttp.ClientTimeout(total=None),  # `post` has its own, at a third of the cost
+            headers=_own_headers(self._config),
+            skip_auto_headers=("accept", "accept-encoding"),
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            # Not `trust_env`: that asks the environment, in a thread, for every single request.
+            proxy=self._config.proxy or _proxy(self._url),
+        )
+
+    def _tls(self) -> ssl.SSLContext | bool:
+        config = self._config
+        if config.ca_file is None and config.cert_file is None:
+            return True
+        try:
+            context = ssl.create_default_context(cafile=config.ca_file)
+        except OSError as error:
+            raise SinkUnavailable(f"ca_file {config.ca_file}: {error.strerror or error}") from error
+        if config.cert_file is not None:
+            try:
+                context.load_cert_chain(config.cert_file, config.key_file, _no_password)
+            except OSError as error:
+                raise SinkUnavailable(f"cert_file {config.cert_file}: {error.strerror or error}") from error
+        return context
+
+    async def _post(self, body: bytes, headers: Mapping[istr, str]) -> aiohttp.ClientResponse:
+        """The answer's head. A stale connection, closed by the receiver while idle, costs a second try
+        here rather than a failure: for a POST, aiohttp leaves that decision to us."""
+        began = asyncio.get_running_loop().time()
+        try:
+            return await self._post_once(body, headers)
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError) as error:
+            fresh = isinstance(error, aiohttp.ClientConnectorError)
+            if fresh or asyncio.get_running_loop().time() - began > STALE_SECONDS:
+                raise
+        return await self._post_once(body, headers)
+
+    async def _post_once(self, body: bytes, headers: Mapping[istr, str]) -> aiohttp.ClientResponse:
+        if self._session is None:
+            raise SinkUnavailable("not open")
+        data = body if len(body) <= LARGE_BYTES else io.BytesIO(body)
+        return await self._session.post(self._url, data=data, headers=headers, allow_redirects=False)
+
+    def _trouble(self, error: Exception) -> str:
+        """What went wrong, in our own words: those of aiohttp may hold the whole URL."""
+        match error:
+            case TimeoutError():
+                return f"no answer from {self._place} within {self._config.timeout_seconds:g} s"
+            case aiohttp.ClientHttpProxyError():
+                return f"the proxy answered HTTP {error.status}"
+            case aiohttp.ClientProxyConnectionError():
+                return f"cannot connect to the proxy {error.host}:{error.port}"
+            case aiohttp.ClientConnectorCertificateError():
+                return f"certificate of {self._place} not trusted: {error.certificate_error}"
+            case aiohttp.ClientConnectorDNSError() | UnicodeError():  # the latter for "crm..internal"
+                return f"no address found for {self._url.host}"
+            case aiohttp.ClientConnectorSSLError():
+                return f"TLS handshake with {self._place} failed: {error.strerror}"
+            case aiohttp.ClientConnectorError():
+                why = os.strerror(error.errno) if error.errno else error.strerror
+                return f"cannot connect to {self._place}: {why}"
+            case aiohttp.ClientResponseError():
+                return f"{self._place} does not answer in HTTP"
+            case _:
+                return f"{self._place} closed the connection without an answer"
+
+
+async def _answer(response: aiohttp.ClientResponse, *, whole: bool) -> Answer:
+    body = b""
+    try:
+        if whole or not response.content.is_eof() or not answer.delivered(response.status):
+            body = await _start_of_body(response.content)
+    finally:
+        response.release()  # closes the connection where the body has not come to its end
+    return Answer(response.status, response.headers, body)
+
+
+async def _start_of_body(content: aiohttp.StreamReader) -> bytes:
+    """At most `BODY_BYTES`, and what came within `BODY_SECONDS`; a body that breaks off is no failure."""
+    body = bytearray()
+    with suppress(aiohttp.ClientError, OSError):
+        async with asyncio.timeout(BODY_SECONDS):
+            while len(body) < BODY_BYTES and (chunk := await content.read(BODY_BYTES - len(body))):
+                body += chunk
+    return bytes(body)
+
+
+def _own_headers(config: HttpSinkConfig) -> CIMultiDict[str]:
+    """The headers of every request, those of the configuration last."""
+    headers = CIMultiDict({"user-agent": f"zoomrelay/{__version__}"})
+    if config.basic_credentials:
+        headers["authorization"] = f"Basic {config.basic_credentials}"
+    elif config.bearer_token is not None:
+        headers["authorization"] = f"Bearer {config.bearer_token.get_secret_value()}"
+    for name, value in config.headers.items():
+        headers[name] = value.get_secret_value()
+    return headers
+
+
+def _no_password() -> str:
+    """For a key that is encrypted: without this, OpenSSL would ask for it on the terminal."""
+    return ""
+
+
+def _proxy(url: URL) -> str | None:
+    """The environment's proxy for `url`, by the usual HTTP_PROXY, HTTPS_PROXY and NO_PROXY."""
+    proxy = getproxies().get(url.scheme)
+    if not proxy or proxy_bypass(url.host or ""):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _presentable(error: Exception) -> Exception | None:
+    """`error` as a cause to keep, unless its text holds the whole URL, query and all."""
+    return error if isinstance(error, aiohttp.ClientOSError) else None
