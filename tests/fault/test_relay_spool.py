@@ -99,6 +99,7 @@ async def test_disk_full(tmp_path: Path) -> None:
             await stays_connected_and_loses_nothing(lab)
 
 
+@pytest.mark.full
 async def test_retained_events_make_way_on_a_full_disk(tmp_path: Path) -> None:
     """Nobody needs to free anything, and nothing waits."""
     with small_disk(tmp_path / "state", 24 * MIB):

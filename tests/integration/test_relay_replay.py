@@ -38,6 +38,7 @@ async def replay(lab: Lab, *arguments: str) -> tuple[int, bytes, str]:
     return process.returncode, out, err.decode()
 
 
+@pytest.mark.full
 async def test_everything_once_more(tmp_path: Path) -> None:
     receiver = Receiver()
     async with Lab(tmp_path, seed=1, receiver=receiver) as lab:
@@ -72,6 +73,7 @@ async def test_everything_once_more(tmp_path: Path) -> None:
         lab.judge()
 
 
+@pytest.mark.full
 async def test_nothing_is_kept_unless_it_is_wanted(tmp_path: Path) -> None:
     async with Lab(tmp_path, seed=2) as lab:
         await lab.start()
@@ -102,6 +104,7 @@ async def test_interrupted_it_ends_cleanly_and_says_where_to_go_on(tmp_path: Pat
         lab.judge()
 
 
+@pytest.mark.full
 async def test_a_kill_during_a_replay_costs_nothing_but_the_replay(tmp_path: Path) -> None:
     receiver = Receiver()
     async with Lab(tmp_path, seed=4, receiver=receiver) as lab:
@@ -125,10 +128,10 @@ async def test_a_kill_during_a_replay_costs_nothing_but_the_replay(tmp_path: Pat
         lab.judge()
 
 
-@pytest.mark.parametrize("count", [pytest.param(2000), pytest.param(20_000, marks=pytest.mark.full)])
-async def test_live_events_are_not_delayed_by_a_replay(tmp_path: Path, count: int) -> None:
+@pytest.mark.full
+async def test_live_events_are_not_delayed_by_a_replay(tmp_path: Path) -> None:
     """Latencies of live events, alone and beside a replay; half a second would be a queue."""
-    receiver = Receiver()
+    receiver, count = Receiver(), 20_000
     async with Lab(tmp_path, seed=5, receiver=receiver) as lab:
         await lab.start(environ=RETAIN)
         await lab.zoom.burst(count)

@@ -194,7 +194,7 @@ class LaneWorker(Worker):
         items = _taken(lanes)
         now = self._now()
         healthy_seconds = self.health.healthy_seconds(now)
-        first = not any(lane.failed for lane in lanes)
+        first = not _several_replayed(lanes, len(items)) and not any(lane.failed for lane in lanes)
         for lane in lanes:
             lane.try_(now, healthy_seconds)
         attempt = max(lane.attempts for lane in lanes)
@@ -211,9 +211,12 @@ class LaneWorker(Worker):
 
     def _failed_attempt(self, lanes: list[Lane], events: int, error: SinkError) -> None:
         sent_apart = events > 1 and isinstance(error, SinkRejected)
+        several_replayed = _several_replayed(lanes, events)
         for lane in lanes:
-            lane.fail(self.health.successes, refused_with_others=sent_apart)
-            if sent_apart or (events > 1 and self.health.ok):
+            lane.fail(self.health.successes, says_nothing=sent_apart or several_replayed)
+            if several_replayed and not sent_apart:
+                lane.most = 1
+            elif sent_apart or (events > 1 and self.health.ok):
                 lane.most = events // 2
         if sent_apart:
             self._lanes.retry_first(lanes)
@@ -267,6 +270,12 @@ class LaneWorker(Worker):
         # The wait that begins counts in advance: nobody looks at a clock while it is parked.
         waited = lane.waited_seconds_at(self.health.healthy_seconds(now)) + wait_seconds
         return Parked(lane.name, self._lanes.take(lane), wait_seconds, lane.attempts, waited)
+
+
+def _several_replayed(lanes: list[Lane], events: int) -> bool:
+    """Nothing but one of these alone tells whether it or the sink is ill: otherwise a sink that is down would
+    look like one bad event, and these would be given up."""
+    return events > 1 and lanes[0].replayed
 
 
 def _taken(lanes: list[Lane]) -> list[Item]:

@@ -32,7 +32,7 @@ class Lane:
     tried_at: float | None = None
     """When the first attempt since it was read began."""
     failed: bool = False
-    """Whether an attempt failed since it was read, other than by a refusal of a whole batch."""
+    """Whether an attempt failed since it was read, other than with others that were refused or replayed."""
     doubted: bool = False
     """Whether any attempt failed since it was read."""
     successes_at_failure: int = 0
@@ -78,11 +78,12 @@ class Lane:
         if self.tried_at is None:
             self.tried_at, self._healthy_at_try = now, healthy_seconds
 
-    def fail(self, successes: int, *, refused_with_others: bool = False) -> None:
-        """Note that it failed; `successes` is what the sink has taken so far."""
+    def fail(self, successes: int, *, says_nothing: bool = False) -> None:
+        """Note that it failed; `successes` is what the sink has taken so far, `says_nothing`: others were in
+        the call, and each will be seen by itself."""
         if not self.doubted:
             self.doubted, self.successes_at_failure = True, successes
-        self.failed |= not refused_with_others
+        self.failed |= not says_nothing
 
     def waited_seconds_at(self, healthy_seconds: float) -> float:
         """For how long the head has waited while its sink was healthy, earlier readings included."""

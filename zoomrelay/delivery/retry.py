@@ -16,6 +16,8 @@ from zoomrelay.errors import SinkError, SinkRejected
 
 TRIES_WHEN_REJECTED = 3
 """After so many refusals an event is dead, if others were taken meanwhile."""
+TRIES_WHEN_REPLAYED = 8
+"""A replayed event is given up after so many failures at least: between them it waits for live events."""
 _BASE_SECONDS = 0.05
 _GROWTH = 1.5
 """Short and gentle: where half of all calls fail for reasons of the receiver's own, doubling would make one
@@ -44,7 +46,9 @@ def decide(
     if isinstance(error, SinkRejected):
         if error.final or lane.replayed or speaks_of_event(lane.attempts, lane.successes_at_failure, health):
             return Dead(error.reason)
-    elif _waited_seconds(lane, health, now) >= give_up_after_seconds:
+    elif _waited_seconds(lane, health, now) >= give_up_after_seconds and (
+        not lane.replayed or lane.attempts >= TRIES_WHEN_REPLAYED
+    ):
         return Dead(f"gave up: {error.reason}")
     return Retry(max(_delay_seconds(lane.attempts, health, now), asked_seconds(error)))
 
@@ -57,7 +61,7 @@ def speaks_of_event(attempts: int, successes_at_failure: int, health: Health) ->
 def _waited_seconds(lane: Lane, health: Health, now: float) -> float:
     """For how long the head has waited in vain. While nothing else is there to be tried, one event that
     fails makes its sink look ill; a replay is not to last for ever for that."""
-    if lane.replayed and health.one_event and lane.tried_at is not None:
+    if lane.replayed and lane.failed and health.one_event and lane.tried_at is not None:
         return now - lane.tried_at
     return lane.waited_seconds_at(health.healthy_seconds(now))
 

@@ -86,6 +86,7 @@ class FakeSink:
 
     async def send(self, batch: Sequence[Event], attempt: int) -> None:
         assert batch and len(batch) <= self.max_batch
+        assert len({one.replayed for one in batch}) == 1
         self.calls.append((asyncio.get_running_loop().time(), number(batch[0]), attempt))
         self.sizes.append(len(batch))
         self.under_way += 1

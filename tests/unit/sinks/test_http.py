@@ -100,6 +100,28 @@ async def test_a_replayed_event_says_so(there: Receiver) -> None:
     assert (request.headers["webhook-replay"], request.headers["webhook-id"]) == ("true", EVENT.id)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"format": "envelope", "batch_events": 10},
+        {"format": "zoom-webhook", "secret_token": "secret", "validate": False},
+        {"format": "cloudevents", "cloudevents_mode": "binary"},
+        {"format": "cloudevents", "batch_events": 10, "compression": "gzip"},
+        {"format": "standard-webhooks", "secret_token": "whsec_" + "A" * 32},
+        {"format": "splunk-hec", "batch_events": 10},
+    ],
+    ids=lambda settings: settings["format"],
+)
+async def test_so_does_every_format(there: Receiver, settings: dict[str, Any]) -> None:
+    sink = build(there.url, **settings)
+    events = [EVENT] * min(2, sink.max_batch)
+    await sink.open()
+    await sink.send(events, 1)
+    await sink.send([msgspec.structs.replace(event, replayed=True) for event in events], 1)
+    await sink.close()
+    assert [request.headers.get("webhook-replay") for request in there.requests] == [None, "true"]
+
+
 async def test_connections_are_kept_and_bounded(there: Receiver) -> None:
     sink = build(there.url, concurrency=2)
     await sink.open()
