@@ -5,21 +5,25 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+import time
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from tests.support import crash, token_user
 from tests.support.lab import Lab
 from tests.support.process import RelayProcess, environment
 from tests.support.token_server import RotatingZoom
+from zoomrelay.intake import stamp
 
 
 async def test_restarts_and_kills_cost_no_token(tmp_path: Path) -> None:
     async with Lab(tmp_path, seed=21) as lab:
         await lab.start()
         await lab.relay.until(lambda: lab.relay.log("session.accepted"), "the relay's own notice of it")
+        noticed_ms = time.time() * 1000
+        # Of what was before its first stamp the ledger knows nothing.
+        await lab.relay.until(lambda: stamp.read(lab.state_dir).at >= noticed_ms, "a stamp")
         lab.kill()
         await lab.start()
         await lab.relay.stop()
@@ -56,8 +60,7 @@ async def test_a_changed_secret_file_touches_no_socket(tmp_path: Path) -> None:
         await lab.start()
         lab.zoom.set_rate(50)
         await lab.relay.until(lambda: lab.zoom.token_requests >= 2, "a renewal")
-        known = lab.zoom.tokens._credentials
-        lab.zoom.tokens._credentials = msgspec.structs.replace(known, client_secret=new)
+        lab.zoom.set_client_secrets([new])
         secret_file.write_text(new + "\n")
         issued = len(lab._tokens)
         await lab.relay.until(lambda: len(lab._tokens) > issued, "a token by the new secret")
