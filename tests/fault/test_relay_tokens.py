@@ -118,12 +118,10 @@ STEPS = [
     ("tokens.keep.after", 2),
 ]
 LOSING_STEPS = [("tokens.ask.after", 1), ("tokens.keep.before", 2), ("tokens.keep.half", 2)]
-LATER = [pytest.param(*step, marks=pytest.mark.full) for step in STEPS[1:] + LOSING_STEPS[1:]]
+LATER = [pytest.param(*step, marks=pytest.mark.full) for step in STEPS[1:] + LOSING_STEPS]
 
 
-@pytest.mark.parametrize(
-    ("point", "passage"), [STEPS[0], pytest.param(*LOSING_STEPS[0], marks=pytest.mark.full), *LATER]
-)
+@pytest.mark.parametrize(("point", "passage"), [STEPS[0], *LATER])
 async def test_killed_while_it_renews(
     tmp_path: Path, point: str, passage: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
