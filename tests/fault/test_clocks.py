@@ -30,7 +30,7 @@ HOUR = 3600.0
 TO_1970 = 86_400.0 - time.time()
 TO_2100 = 4_102_444_800.0 - time.time()
 STEPS = [
-    pytest.param(7 * HOUR, id="forward"),
+    pytest.param(7 * HOUR, id="forward", marks=pytest.mark.full),
     pytest.param(-7 * HOUR, id="back"),
     pytest.param(TO_1970, id="1970", marks=pytest.mark.full),
     pytest.param(TO_2100, id="2100", marks=pytest.mark.full),

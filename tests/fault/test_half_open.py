@@ -33,6 +33,7 @@ async def test_packets_that_a_proxy_swallows(tmp_path: Path) -> None:
         await _found(lab)
 
 
+@pytest.mark.full
 async def test_packets_that_the_network_drops(tmp_path: Path, namespace: Namespace) -> None:
     """The relay lives in a network of its own, from which all ways out are cut."""
     lab = Lab(tmp_path, seed=1, source=SOURCE, host=namespace.host)

@@ -23,7 +23,14 @@ LATER = [
 ]
 
 
-@pytest.mark.parametrize("deaths", [FIRST[:4], FIRST[4:8], FIRST[8:] + LEDGER, *LATER])
+SETS = [
+    pytest.param(FIRST[:4], id="first"),
+    pytest.param(FIRST[4:8], marks=pytest.mark.full, id="second"),
+    pytest.param(FIRST[8:] + LEDGER, marks=pytest.mark.full, id="third"),
+]
+
+
+@pytest.mark.parametrize("deaths", [*SETS, *LATER])
 async def test_dies_at(tmp_path: Path, deaths: list[tuple[str, int]]) -> None:
     """Each of these (point, passage) in turn, one start after the other."""
     receiver = Receiver(seed=5, refuse_part=0.1)
@@ -45,7 +52,10 @@ async def test_dies_at(tmp_path: Path, deaths: list[tuple[str, int]]) -> None:
         lab.judge()
 
 
-@pytest.mark.parametrize("point", crash.FAILURES)
+@pytest.mark.parametrize(
+    "point",
+    [crash.FAILURES[0], *(pytest.param(point, marks=pytest.mark.full) for point in crash.FAILURES[1:])],
+)
 async def test_a_service_that_fails_ends_the_relay(tmp_path: Path, point: str) -> None:
     async with Lab(tmp_path, seed=6) as lab:
         await lab.start()

@@ -44,7 +44,7 @@ def size(lab: Lab) -> Size:
 
 @pytest.mark.parametrize(
     ("rounds", "with_http"),
-    [pytest.param(2, False), pytest.param(20, False, marks=pytest.mark.full),
+    [pytest.param(20, False, marks=pytest.mark.full),
      pytest.param(4, True, marks=pytest.mark.full)],
 )  # fmt: skip
 async def test_nothing_grows(tmp_path: Path, rounds: int, with_http: bool) -> None:

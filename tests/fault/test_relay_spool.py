@@ -85,6 +85,7 @@ async def paused_while_it_lasts(lab: Lab, words: str) -> asyncio.Task[bool]:
 # --- a disk that takes nothing ----------------------------------------------------------------------
 
 
+@pytest.mark.full
 async def test_disk_full(tmp_path: Path) -> None:
     with small_disk(tmp_path / "state", 40 * MIB) as disk:
         async with Lab(tmp_path, seed=1) as lab:

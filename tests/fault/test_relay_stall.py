@@ -15,7 +15,7 @@ from zoomrelay.simulator.faults import How
 STALL_SECONDS = 2.5
 
 
-@pytest.mark.parametrize("how", ["close", "reset"])
+@pytest.mark.parametrize("how", ["close", pytest.param("reset", marks=pytest.mark.full)])
 async def test_socket_ends_while_the_relay_stands_still(tmp_path: Path, how: How) -> None:
     async with Lab(tmp_path, seed=1) as lab:
         await lab.start()
@@ -47,6 +47,7 @@ async def test_killed_after_it_stood_still(tmp_path: Path) -> None:
         lab.judge()
 
 
+@pytest.mark.full
 async def test_killed_while_it_catches_up(tmp_path: Path) -> None:
     """Much had come while it stood still; it holds some of that, which is new by then, and dies."""
     async with Lab(tmp_path, seed=3) as lab:

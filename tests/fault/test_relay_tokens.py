@@ -5,21 +5,25 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+import time
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from tests.support import crash, token_user
 from tests.support.lab import Lab
 from tests.support.process import RelayProcess, environment
 from tests.support.token_server import RotatingZoom
+from zoomrelay.intake import stamp
 
 
 async def test_restarts_and_kills_cost_no_token(tmp_path: Path) -> None:
     async with Lab(tmp_path, seed=21) as lab:
         await lab.start()
         await lab.relay.until(lambda: lab.relay.log("session.accepted"), "the relay's own notice of it")
+        noticed_ms = time.time() * 1000
+        # Of what was before its first stamp the ledger knows nothing.
+        await lab.relay.until(lambda: stamp.read(lab.state_dir).at >= noticed_ms, "a stamp")
         lab.kill()
         await lab.start()
         await lab.relay.stop()
@@ -56,8 +60,7 @@ async def test_a_changed_secret_file_touches_no_socket(tmp_path: Path) -> None:
         await lab.start()
         lab.zoom.set_rate(50)
         await lab.relay.until(lambda: lab.zoom.token_requests >= 2, "a renewal")
-        known = lab.zoom.tokens._credentials
-        lab.zoom.tokens._credentials = msgspec.structs.replace(known, client_secret=new)
+        lab.zoom.set_client_secrets([new])
         secret_file.write_text(new + "\n")
         issued = len(lab._tokens)
         await lab.relay.until(lambda: len(lab._tokens) > issued, "a token by the new secret")
@@ -115,10 +118,10 @@ STEPS = [
     ("tokens.keep.after", 2),
 ]
 LOSING_STEPS = [("tokens.ask.after", 1), ("tokens.keep.before", 2), ("tokens.keep.half", 2)]
-LATER = [pytest.param(*step, marks=pytest.mark.full) for step in STEPS[1:] + LOSING_STEPS[1:]]
+LATER = [pytest.param(*step, marks=pytest.mark.full) for step in STEPS[1:] + LOSING_STEPS]
 
 
-@pytest.mark.parametrize(("point", "passage"), [STEPS[0], LOSING_STEPS[0], *LATER])
+@pytest.mark.parametrize(("point", "passage"), [STEPS[0], *LATER])
 async def test_killed_while_it_renews(
     tmp_path: Path, point: str, passage: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,11 +186,12 @@ async def test_several_processes_share_one_token_and_one_is_killed_with_the_lock
     async with RotatingZoom() as zoom:
         user = User(tmp_path, zoom)
         await user.log_in()
-        points = ["tokens.ask.before", "tokens.keep.half:2", "", "", ""]
+        # Not two: who finds that two were killed while they asked waits for an hour.
+        points = ["tokens.keep.half:2", "", "", "", ""]
         zoom.old_works = True
         answers = await asyncio.gather(*(_ask(user, point) for point in points))
         tokens = {token for code, token in answers if code == 0}
-        assert {code for code, _ in answers[2:]} == {0}
+        assert {code for code, _ in answers[1:]} == {0}
         assert len(tokens) == 1 and tokens < set(zoom.issued)
         assert 2 <= len(zoom.grants) <= 3, "a login, a renewal, and one whose process was killed"
         assert await _ask(user) == (0, tokens.pop())

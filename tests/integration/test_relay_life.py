@@ -84,7 +84,7 @@ def _run(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 # --- stop ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.full)])
 async def test_stops_in_order_while_events_pour_in(tmp_path: Path, number: signal.Signals) -> None:
     async with Lab(tmp_path, seed=2, receiver=Receiver(), drain_seconds=2) as lab:
         await lab.start()

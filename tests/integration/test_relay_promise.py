@@ -16,7 +16,7 @@ _CODES = (1000, 1001, 1011)
 
 @pytest.mark.parametrize(
     ("seed", "count"),
-    [pytest.param(1, 10_000), pytest.param(2, 50_000, marks=pytest.mark.full)],
+    [pytest.param(1, 5_000), pytest.param(2, 50_000, marks=pytest.mark.full)],
 )
 async def test_every_event_is_delivered_or_listed(tmp_path: Path, seed: int, count: int) -> None:
     await delivered_or_listed(tmp_path, seed=seed, count=count)
