@@ -28,6 +28,7 @@ from zoomrelay.config.schema import Path, dotted, nearest
 from zoomrelay.config.sizes import size_text
 from zoomrelay.config.subscriptions import subscription_id
 from zoomrelay.errors import Problem
+from zoomrelay.event import RELAY_SOURCE
 
 SPOOL_AT_LEAST_BYTES = 1024**2
 PSEUDONYM_KEY_AT_LEAST = 16
@@ -59,6 +60,7 @@ class Built:
 
 def broken_rules(built: Built) -> Iterator[Problem]:
     """What is wrong between tables that are right by themselves."""
+    yield from _own_name_is_free(built)
     yield from _subscriptions_once(built)
     yield from _sinks_name_sources(built)
     yield from _one_sink_per_output(built)
@@ -77,6 +79,13 @@ def _memory_retains_nothing(built: Built) -> Iterator[Problem]:
         if isinstance(table, SpoolConfig) and table.type == "memory" and table.retain_seconds:
             what = 'needs type = "sqlite": a spool in memory keeps nothing that was delivered'
             yield Problem("spool.retain_seconds", what)
+
+
+def _own_name_is_free(built: Built) -> Iterator[Problem]:
+    if RELAY_SOURCE in built.names["sources"]:
+        yield Problem(
+            f"sources.{RELAY_SOURCE}", "is the source of the relay's own events", "choose another name"
+        )
 
 
 def _subscriptions_once(built: Built) -> Iterator[Problem]:

@@ -245,6 +245,10 @@ ELSEWHERE = [
         SOURCE.replace("main", "a__b"),
         "sources.a__b: is not a name (lower-case letters, digits and single underscores)",
     ),
+    (
+        SOURCE.replace("main", "zoomrelay"),
+        "sources.zoomrelay: is the source of the relay's own events (choose another name)",
+    ),
 ]
 
 
