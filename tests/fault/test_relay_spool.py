@@ -193,8 +193,8 @@ def move_directory_away(state: Path) -> None:
 
 
 def empty_directory(state: Path) -> None:
-    for file in state.iterdir():
-        file.unlink()
+    for part in state.iterdir():
+        shutil.rmtree(part) if part.is_dir() else part.unlink()
 
 
 def remove_log(state: Path) -> None:
