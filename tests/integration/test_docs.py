@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import json
 import re
 import shlex
@@ -155,9 +156,13 @@ def test_a_link_to_nowhere_is_found(tmp_path: Path) -> None:
 @cache
 def _strings_of_the_code() -> frozenset[str]:
     """Every constant text of the package, those that go over several lines joined."""
-    nodes = (
-        node for file in ROOT.glob("zoomrelay/**/*.py") for node in ast.walk(ast.parse(file.read_text()))
-    )
+    files = [file.read_text() for file in ROOT.glob("zoomrelay/**/*.py")]
+    gc.disable()  # a finalizer in the middle of `ast.parse` breaks that (CPython 3.11)
+    try:
+        trees = [ast.parse(file) for file in files]
+    finally:
+        gc.enable()
+    nodes = (node for tree in trees for node in ast.walk(tree))
     return frozenset(
         node.value for node in nodes if isinstance(node, ast.Constant) and type(node.value) is str
     )

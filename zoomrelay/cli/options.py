@@ -19,9 +19,11 @@ ConfigOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def load_config(path: Path | None, flags: Mapping[str, object] | None = None) -> Loaded:
+def load_config(
+    path: Path | None, flags: Mapping[str, object] | None = None, into: type[Config] = Config
+) -> Loaded:
     """The configuration of this process; raises ConfigError. `flags` is by dotted path."""
-    return load(path, environ=os.environ, flags=flags)
+    return load(path, environ=os.environ, flags=flags, into=into)
 
 
 def load_whole(path: Path | None) -> Config:

@@ -14,6 +14,7 @@ import structlog
 from zoomrelay.app import Relay
 from zoomrelay.cli.options import ConfigOption, load_config
 from zoomrelay.config.models import Config
+from zoomrelay.config.settings import RelaySettings
 from zoomrelay.errors import ConfigError, ControlRefused
 from zoomrelay.front import Front
 from zoomrelay.telemetry.logs import configure_logging, protect_config
@@ -23,7 +24,7 @@ log = structlog.get_logger()
 
 def command(config: ConfigOption = None) -> None:
     """Run the relay until it is told to stop."""
-    loaded = load_config(config)
+    loaded = load_config(config, into=RelaySettings)
     protect_config(loaded.config)
     configure_logging(loaded.config.log)
     run_loop(Process(loaded.config, config).run())
@@ -52,7 +53,7 @@ class Process:
 
     def __init__(self, config: Config, path: Path | None) -> None:
         self.relay = Relay(config)
-        self._front = Front(self.relay, lambda: load_config(path).config)
+        self._front = Front(self.relay, lambda: load_config(path, into=RelaySettings).config)
         self._reloads: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:

@@ -39,10 +39,12 @@ def load(
     flags: Mapping[str, object] | None = None,
     search: Sequence[Path] = files.SEARCH,
     secrets_directory: Path = files.RUN_SECRETS,
+    into: type[Config] = Config,
 ) -> Loaded:
     """The configuration. Order: flag > environment > credential file > TOML > default.
 
-    `path` is what `--config` named. `flags` maps dotted paths to values; None means not given.
+    `path` is what `--config` named. `flags` maps dotted paths to values; None means not given. The result
+    is an `into`.
     Raises ConfigError with everything that is wrong at once; no message holds a value of a secret.
     """
     problems: list[Problem] = []
@@ -55,7 +57,7 @@ def load(
     problems += broken_rules(built)
     if problems:
         raise ConfigError(_distinct(problems))
-    return Loaded(_config(built), _origins(built, merged), file, tuple(read))
+    return Loaded(_config(built, into), _origins(built, merged), file, tuple(read))
 
 
 def state_dir(
@@ -183,14 +185,14 @@ def _distinct(problems: list[Problem]) -> list[Problem]:
     return list(dict.fromkeys(problems))
 
 
-def _config(built: Built) -> Config:
+def _config(built: Built, into: type[Config]) -> Config:
     """The tables joined; they are valid, so nothing is validated again."""
     groups = {group: built.tables[group,] for group in GROUPS}
     named = {
         table: {path[1]: model for path, model in built.tables.items() if path[0:1] == (table,)}
         for table in NAMED
     }
-    return Config.model_validate({**dict(built.general), **groups, **named})
+    return into.model_validate({**dict(built.general), **groups, **named})
 
 
 def _origins(built: Built, merged: Layer) -> dict[str, str]:

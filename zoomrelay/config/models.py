@@ -23,7 +23,6 @@ from pydantic import (
     field_validator,
 )
 from pydantic_core import PydanticKnownError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from zoomrelay.config.addresses import http_url, listen, proxy_url, ws_url
 from zoomrelay.config.http_headers import header_name, header_value
@@ -315,27 +314,8 @@ class General(Settings):
     drain_seconds: Annotated[Seconds, Field(ge=0)] = 5.0
 
 
-class Config(General, BaseSettings):
-    """The whole configuration, complete and valid.
-
-    A pydantic-settings object whose only source is what it is given: `load` has read the four places
-    already, with the origin of each value, and nothing else of the process's surroundings may slip in.
-    Programs that embed the relay may subclass it with sources of their own.
-    """
-
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        del settings_cls, env_settings, dotenv_settings, file_secret_settings
-        return (init_settings,)
+class Config(General):
+    """The whole configuration, complete and valid. The running relay has a `settings.RelaySettings`."""
 
     sources: dict[str, SourceConfig]
     spool: SpoolConfig = SpoolConfig()

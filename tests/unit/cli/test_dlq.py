@@ -23,6 +23,7 @@ from zoomrelay.clock import SystemClock
 from zoomrelay.spool.base import DeadLetter, Death, Quarantined, Settlement, SinkStart, Spool
 from zoomrelay.spool.sqlite import SqliteSpool
 from zoomrelay.spool.statedir import StateDirectory
+from zoomrelay.telemetry import redaction
 
 RAW = b'\xff{"not": an event\x1b[2J'
 
@@ -118,6 +119,7 @@ def running(capfdbinary: pytest.CaptureFixture[bytes]) -> Iterator[Place]:
 async def serve(state: Path, ready: threading.Event, ended: asyncio.Event) -> None:
     lock = StateDirectory(state)
     lock.acquire(create=False)
+    redaction.protect("planted-secret")  # as a relay does with what its configuration holds
     spool = SqliteSpool(state, max_bytes=2**30, clock=SystemClock())
     await spool.open([SinkStart("crm")])
     await bury(spool)
