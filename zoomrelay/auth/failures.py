@@ -75,10 +75,12 @@ class Failures:
             self._resume(failure.error(), failure.count, left_seconds, token)
         return left_seconds > 0
 
-    def add(self, error: TokenError, token: Token | None, *, asked: bool) -> Failure:
-        """Our own try failed; `asked`: at Zoom. `token` is the one at hand. As others should know it."""
+    def add(self, error: TokenError, token: Token | None, *, asked_with: str = "") -> Failure:
+        """Our own try failed; `asked_with`: at Zoom, with these credentials, which may be others by now.
+        `token` is the one at hand. As others should know it."""
         wait_seconds = self.schedule.failed(error, self._time.now())
-        self._note(error, wait_seconds, token, asked=asked)
+        self._note(error, wait_seconds, token, asked=bool(asked_with))
+        self._credentials = asked_with or self._credentials
         return Failure(
             self._time.moment(),
             wait_seconds,

@@ -264,23 +264,24 @@ class TokenManager:
                 if not self._failures.must_rest(self._cache.record, self._token):
                     await self._ask(self._cache.record)
         except TokenError as error:
-            self._failures.add(error, self._token, asked=False)
+            self._failures.add(error, self._token)
         finally:
             self._flight = None
             self._changed.set()
 
     async def _ask(self, record: Record) -> None:
         if self._rotates and record.refresh is None:
-            self._failures.add(self._rotation.login_needed(), self._token, asked=False)
+            self._failures.add(self._rotation.login_needed(), self._token)
             return
         await asyncio.sleep(self._schedule.spacing_seconds(self._time.now()))
         self._schedule.asked(self._time.now())
         asking = record.asking(self._time.moment(), rotating=self._rotates, refused=self._refused)
         await self._cache.save(asking)
+        asked_with = self._endpoint.credentials()
         try:
             token = await self._fetch(record)
         except TokenError as error:
-            failure = self._failures.add(error, self._token, asked=True)
+            failure = self._failures.add(error, self._token, asked_with=asked_with)
             await self._cache.save(asking.failed(failure, self._rotation.after(error, record, asking)))
         except asyncio.CancelledError:
             await self._cache.save(asking.withdrawn())

@@ -150,6 +150,21 @@ async def test_refused_credentials_are_tried_slowly_told_once_and_recover() -> N
     assert logs[0]["cure"] == "mend it"
 
 
+async def test_a_secret_changed_while_the_old_one_is_refused_is_tried_within_seconds() -> None:
+    """The refusal is of what was asked with, not of what the file holds by then."""
+    house = House()
+    house.endpoint.error = REFUSED
+    async with house.running():
+        await asyncio.sleep(0.2)  # the request is under way
+        assert len(house.endpoint.asked) == 1
+        house.endpoint.secret = "second"
+        await asyncio.sleep(0.4)
+        house.endpoint.error = None
+        await asyncio.sleep(10)
+        assert len(house.endpoint.asked) == 2
+        assert await house.manager.get()
+
+
 async def test_transient_trouble_backs_off_to_minutes() -> None:
     house = House()
     house.endpoint.error = UNAVAILABLE
