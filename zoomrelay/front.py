@@ -37,6 +37,7 @@ class Front:
     ) -> None:
         self._relay = relay
         self._load = load
+        self.handover = relay.handover
         self.admin = AdminServer(relay.config.admin.listen, self.status, relay.metrics.registry)
         self._control = ControlServer(relay.config.state_dir, self)
         self._notifier = Notifier(environ)
@@ -80,6 +81,8 @@ class Front:
         that differ and need a restart. Raises `ConfigError`, or `ControlRefused` at the wrong moment."""
         if self._relay.stopping or not self._relay.started.is_set():
             raise ControlRefused("the relay is starting or stopping", status=503)
+        if self.handover.under_way:
+            raise ControlRefused("another relay takes over just now", status=409)
         with self._notifier.reloading():
             config = self._load()
             protect_config(config)

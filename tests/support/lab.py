@@ -113,6 +113,10 @@ class Lab:
         if error is None:
             assert not (leaks := self.leaks()), leaks
 
+    def also(self, process: RelayProcess) -> None:
+        """Leave no process behind, this one neither."""
+        self._stack.callback(process.abandon)
+
     def configure(self, **changes: Any) -> None:
         """Write the configuration file, with these settings changed."""
         self._settings |= changes

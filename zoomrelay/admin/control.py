@@ -10,6 +10,7 @@
     POST /replay          Order -> Progress, again and again until the end, one per line (see `replay`)
     POST /replay/read     Order -> the events themselves, one per line
     POST /reload          -> {"needs_restart": [setting, …]}
+    POST /takeover        another relay takes this one's place (`zoomrelay.admin.takeover`)
     GET  /tap             events as they come (`zoomrelay.admin.tapping`); ?events=GLOB, ?source=NAME
 
 Every other answer is {"error": words}; an invalid configuration (422) has {"problems": [{"where", "what",
@@ -30,7 +31,7 @@ import msgspec
 import structlog
 from aiohttp import web
 
-from zoomrelay.admin import replay
+from zoomrelay.admin import replay, takeover
 from zoomrelay.admin.health import Status, document
 from zoomrelay.admin.socket_path import control_socket_path
 from zoomrelay.admin.tapping import Feed, stream
@@ -49,6 +50,9 @@ _LOOK_SECONDS = 2.0
 
 class ControlTarget(Protocol):
     """What a running relay can be asked and told."""
+
+    @property
+    def handover(self) -> takeover.Handover: ...
 
     def status(self) -> Status: ...
 
@@ -159,6 +163,7 @@ class ControlServer:
             web.post("/replay/read", self._read),
             web.post("/reload", self._reload),
             web.get("/tap", self._tap),
+            *takeover.routes(self._target.handover),
         ]
 
     async def _status(self, _request: web.Request) -> web.Response:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
+from functools import partial
 from random import Random
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -14,14 +16,17 @@ from prometheus_client import CollectorRegistry
 from zoomrelay import __version__
 from zoomrelay.admin.fill_rate import FillRate
 from zoomrelay.admin.health import SinkStatus, SpoolStatus, Status
+from zoomrelay.app.handover import Handover
+from zoomrelay.app.journals import Journals
 from zoomrelay.app.parts import build_spool, build_worker, route, sink_starts
 from zoomrelay.app.source import RunningSource, Shared
+from zoomrelay.app.succession import Stopped, Succession
 from zoomrelay.clock import Clock, SystemClock
 from zoomrelay.config.models import Config, SinkConfig
 from zoomrelay.config.subscriptions import subscription_id
 from zoomrelay.delivery.taps import Taps
 from zoomrelay.delivery.worker import Worker
-from zoomrelay.errors import SinkError
+from zoomrelay.errors import SinkError, ZoomrelayError
 from zoomrelay.event import RELAY_SOURCE
 from zoomrelay.intake.admit import Intake
 from zoomrelay.intake.gaps import Trouble
@@ -113,6 +118,9 @@ class Relay:
         self._fill_rate = FillRate()
         self._stop = asyncio.Event()
         self._reloading = asyncio.Lock()
+        self._journals = Journals(config.state_dir, self._intake, self._source_intake)
+        self._succession: Succession | None = None
+        self.handover = Handover(self, self._journals, os.getpid())
 
     # --- life ---------------------------------------------------------------------------------------
 
@@ -121,12 +129,45 @@ class Relay:
         `StateDirectoryError`, `SpoolFormatError`, `SpoolError` or what `front.open` raises before anything
         has started, and an exception group if a service crashes."""
         self.state.acquire(create=True)
+        await self._with_lock(front, self._serve)
+
+    async def succeed(self, front: Front | None = None) -> None:
+        """As `run`, in the place of the relay that runs: from beside it, without a gap. Raises
+        `RelayNotRunning` where none does, and `TakeoverRefused` where it goes on."""
+        self._succession = succession = Succession(self.config, self.clock, os.getpid(), self._stop)
+        failure: ZoomrelayError | None = None
+        async with Supervisor() as supervisor:
+            try:
+                await succession.begin(supervisor)
+                self._build_sources(supervisor)
+                self._start_sources()
+                await succession.approach(self._sources, self.state)
+                await self._with_lock(front, partial(self._serve_in, supervisor))
+            except ZoomrelayError as error:
+                failure = error
+            except Stopped:
+                log.info("relay.stopped")
+            await self._leave(supervisor, succession)
+        if failure is not None:
+            raise failure
+
+    async def _leave(self, supervisor: Supervisor, succession: Succession) -> None:
+        """Whoever goes on finds in the journal what came to us."""
+        await self._close_sockets()
+        await succession.leave(supervisor)
+        for name in supervisor.running():
+            await supervisor.cancel(name)
+
+    async def _with_lock(
+        self, front: Front | None, serve: Callable[[Front | None], Coroutine[Any, Any, None]]
+    ) -> None:
+        """`serve` while spool and front are open; the state directory is ours, until then."""
         try:
             await self.spool.open(sink_starts(self.config))
             try:
                 if front is not None:
                     await front.open()
-                await self._serve(front)
+                await serve(front)
             finally:
                 await self.spool.close()
                 if front is not None:
@@ -136,15 +177,34 @@ class Relay:
 
     async def _serve(self, front: Front | None) -> None:
         async with Supervisor() as supervisor:
-            self._supervisor = supervisor
-            self._start(supervisor)
+            await self._serve_in(supervisor, front)
+
+    async def _serve_in(self, supervisor: Supervisor, front: Front | None) -> None:
+        self._supervisor = supervisor
+        if await self._unless_stopped(self._start(supervisor)):
             if front is not None:
                 supervisor.start("front", front.run())
             self.started.set()
             await self._stop.wait()
-            if front is not None:
-                front.stopping()
-            await self._stop_in_order(supervisor)
+        if front is not None:
+            front.stopping()
+        await self._stop_in_order(supervisor)
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Whether it came to its end before somebody wanted this relay to stop."""
+        working = asyncio.create_task(work, name="relay.start")
+        stopped = asyncio.create_task(self._stop.wait(), name="relay.stop")
+        try:
+            await asyncio.wait((working, stopped), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+            if not working.done():
+                working.cancel()
+                await asyncio.wait((working,))
+        if working.cancelled():
+            return False
+        working.result()
+        return True
 
     def stop(self) -> None:
         """Stop in order; `run` returns when that is done."""
@@ -154,22 +214,26 @@ class Relay:
     def stopping(self) -> bool:
         return self._stop.is_set()
 
-    def _start(self, supervisor: Supervisor) -> None:
+    async def _start(self, supervisor: Supervisor) -> None:
         """From the far end: what takes events is there before what brings them."""
         for config in self.config.sinks.values():
             self._start_sink(supervisor, config)
         self._intake.open()
-        shared = Shared(supervisor, self._intake, self.ledger, self.clock, self._random, self.metrics)
+        if self._succession is None:
+            self._build_sources(supervisor)
         counts = self.spool.stats().sources
-        self._sources = {
-            name: RunningSource(source, self.config, shared, counts.get(name, SourceCounts()))
-            for name, source in self.config.sources.items()
-        }
+        for name, source in self._sources.items():
+            source.intake.begin_counting(counts.get(name, SourceCounts()))
         supervisor.start("intake", self._intake.run())
-        self.ledger.open(_paths(self.config), self.spool.last_received())
+        accepted = self._succession.accepted() if self._succession else None
+        self.ledger.open(_paths(self.config), self.spool.last_received(), accepted)
         supervisor.start("ledger", self.ledger.run())
-        for running in self._sources.values():
-            running.start()
+        await self._journals.import_left()
+        supervisor.start("journals", self._journals.run())
+        if self._succession is None:
+            self._start_sources()
+        else:
+            await self._arrive(supervisor, self._succession)
         log.info(
             "relay.started",
             version=__version__,
@@ -178,6 +242,28 @@ class Relay:
             sources=list(self.config.sources),
             sinks=list(self.config.sinks),
         )
+
+    def _build_sources(self, supervisor: Supervisor) -> None:
+        diversion = self._succession.diversion if self._succession else None
+        shared = Shared(
+            supervisor, self._intake, self.ledger, self.clock, self._random, self.metrics, diversion
+        )
+        self._sources = {
+            name: RunningSource(source, self.config, shared, SourceCounts())
+            for name, source in self.config.sources.items()
+        }
+
+    def _start_sources(self) -> None:
+        for source in self._sources.values():
+            source.start()
+
+    async def _arrive(self, supervisor: Supervisor, succession: Succession) -> None:
+        """Let in what came before the spool was ours, and from now on what comes."""
+        self._intake.identities.restore_timeless(succession.timeless, self.clock.elapsed())
+        await self._journals.import_own(await succession.end_journal(supervisor))
+        for source in self._sources.values():
+            source.arrive()
+        succession.done()
 
     def _start_sink(self, supervisor: Supervisor, config: SinkConfig) -> None:
         worker = build_worker(config, self.config.privacy, self.spool, self.clock, self._random, self.metrics)
@@ -203,6 +289,7 @@ class Relay:
         for name in supervisor.running():
             await supervisor.cancel(name)
         log.info("relay.stopped")
+        self.handover.released()
 
     async def _stop_sinks(self, supervisor: Supervisor, deadline: float) -> None:
         names = list(self._workers)
@@ -217,6 +304,18 @@ class Relay:
             log.warning("sink.stopped_in_flight", sink=name, hint="what was under way may be sent again")
 
     async def _stop_receiving(self, supervisor: Supervisor, deadline: float) -> None:
+        await supervisor.cancel("journals")
+        await self._close_sockets()
+        self.ledger.settle_troubles(finish=True)
+        supervisor.may_end("intake")
+        self._intake.stop()
+        left = deadline - asyncio.get_running_loop().time()
+        if not await supervisor.finish("intake", max(left, _CLOSE_SECONDS)):
+            log.error(
+                "relay.events_unheld", events=self._intake.waiting, hint="the spool could not take them"
+            )
+
+    async def _close_sockets(self) -> None:
         for source in self._sources.values():
             source.may_end()
         try:
@@ -226,14 +325,6 @@ class Relay:
             pass
         for source in self._sources.values():
             await source.cancel()
-        self.ledger.settle_troubles(finish=True)
-        supervisor.may_end("intake")
-        self._intake.stop()
-        left = deadline - asyncio.get_running_loop().time()
-        if not await supervisor.finish("intake", max(left, _CLOSE_SECONDS)):
-            log.error(
-                "relay.events_unheld", events=self._intake.waiting, hint="the spool could not take them"
-            )
 
     async def _drain(self, deadline: float) -> None:
         """Wait until every sink has what it is to get, or the time is over."""
@@ -311,6 +402,20 @@ class Relay:
         worker.stop()
         await self._supervisor.finish(_sink_name(name), self.config.drain_seconds)
 
+    # --- takeover -----------------------------------------------------------------------------------
+
+    def running_sources(self) -> Mapping[str, RunningSource]:
+        return self._sources
+
+    def timeless(self) -> list[bytes]:
+        """Identities of the latest events without `event_ts`."""
+        return self._intake.identities.timeless()
+
+    def _source_intake(self, name: str) -> SourceIntake:
+        """Of a source that is not configured too."""
+        running = self._sources.get(name)
+        return running.intake if running else SourceIntake(self._intake, name, [])
+
     # --- what is told -------------------------------------------------------------------------------
 
     def _note_shed(self, sink: str, count: int) -> None:
@@ -321,9 +426,7 @@ class Relay:
         """Put a gap event into the stream, if a sink is to get such."""
         wanted = any(sink.gap_events for sink in self.config.sinks.values())
         if wanted:
-            running = self._sources.get(source)
-            intake = running.intake if running else SourceIntake(self._intake, source or RELAY_SOURCE, [])
-            intake.own(content)
+            self._source_intake(source or RELAY_SOURCE).own(content)
         return wanted
 
     # --- status -------------------------------------------------------------------------------------

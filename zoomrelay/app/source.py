@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from math import inf
 from random import Random
 
 from zoomrelay.admin.health import PathStatus, SourceStatus
@@ -15,13 +16,18 @@ from zoomrelay.config.models import Config, SourceConfig
 from zoomrelay.config.subscriptions import subscription_id
 from zoomrelay.intake.admit import Intake
 from zoomrelay.intake.ledger import Ledger
-from zoomrelay.intake.source import SourceIntake
-from zoomrelay.session.runner import SessionRunner
+from zoomrelay.intake.source import PathWatch, SourceIntake
+from zoomrelay.session.runner import Part, SessionRunner
 from zoomrelay.session.twins import Twins
 from zoomrelay.spool.base import SourceCounts, SpoolStats
 from zoomrelay.supervisor import Supervisor
+from zoomrelay.takeover.diversion import Diversion
+from zoomrelay.takeover.protocol import PathNow
 from zoomrelay.telemetry.logs import protect_rotating
 from zoomrelay.telemetry.metrics import Metrics
+
+COPIES_SECONDS = 120.0
+"""So long after a takeover copies of what the other process received may still come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,8 @@ class Shared:
     clock: Clock
     random: Random
     metrics: Metrics
+    diversion: Diversion | None = None
+    """Where what comes goes until spool and ledger are ours, in a takeover."""
 
 
 class RunningSource:
@@ -72,18 +80,22 @@ class RunningSource:
             self._runners.append(runner)
 
     def _build_runner(self, subscription: str) -> SessionRunner:
-        path = self._shared.ledger.path(self.name, subscription_id(subscription))
+        diversion, path = self._shared.diversion, subscription_id(subscription)
         return SessionRunner(
             self._config,
             subscription,
             self._tokens,
-            self.intake,
-            self.intake.paths[path.subscription].then(path),
+            self.intake if diversion is None else diversion.source(self.name),
+            self._listener(path) if diversion is None else diversion.path(self.name, path),
             self._shared.clock,
             self._shared.random,
             self._shared.metrics,
             twins=self._twins,
+            part=Part.NONE if diversion is None else Part.COMING,
         )
+
+    def _listener(self, subscription: str) -> PathWatch:
+        return self.intake.paths[subscription].then(self._shared.ledger.path(self.name, subscription))
 
     def may_end(self) -> None:
         """From now on its sockets may end for good."""
@@ -103,6 +115,52 @@ class RunningSource:
         """End waits for the next attempt: somebody believes that the trouble is gone."""
         for runner in self._runners:
             runner.try_now()
+
+    # --- takeover -----------------------------------------------------------------------------------
+
+    def leave(self) -> None:
+        """Another relay takes over: open no more sockets, and remember what comes, for it will be merged."""
+        self.intake.merge_for(inf)
+        for runner in self._runners:
+            runner.leave()
+
+    async def close_path(self, subscription: str) -> None:
+        """While leaving: close this socket in order, if there is such a one."""
+        for runner in self._runners:
+            if runner.subscription == subscription:
+                await runner.close()
+
+    def stay(self) -> None:
+        """There is no takeover, any more."""
+        self.intake.merge_for(COPIES_SECONDS)
+        for runner in self._runners:
+            runner.stay()
+
+    def paths_now(self) -> dict[str, PathNow]:
+        """`source/subscription` -> how it is with its socket."""
+        return {
+            f"{self.name}/{runner.subscription}": PathNow(
+                accepted=runner.accepted_since is not None,
+                refused=runner.refused_beside and runner.next_attempt_at is not None,
+            )
+            for runner in self._runners
+        }
+
+    def arrive(self) -> None:
+        """Spool and ledger are ours: from now on what comes goes there."""
+        diversion = self._shared.diversion
+        assert diversion is not None
+        for subscription, watch in self.intake.paths.items():
+            path, book = (
+                diversion.path(self.name, subscription),
+                self._shared.ledger.path(self.name, subscription),
+            )
+            accepted = path.tell(book)
+            if accepted is not None:
+                watch.accepted(accepted)
+            path.lead_to(watch.then(book))
+        diversion.source(self.name).lead_to(self.intake)
+        self.stay()
 
     # --- status -------------------------------------------------------------------------------------
 

@@ -56,6 +56,7 @@ class Intake:
         self._gate = Gate(max_events, max_bytes)
         self._arrived = asyncio.Event()
         self._emptied = asyncio.Event()
+        self._committed = asyncio.Event()
         self._stopping = False
         metrics.merge_identities.set_function(lambda: len(self.identities))
         metrics.merge_window.set_function(lambda: self.identities.window_seconds(clock.elapsed()))
@@ -148,6 +149,12 @@ class Intake:
         if self._gathering_since is None:
             self._gathering_since = self.clock.elapsed()
 
+    async def held(self) -> None:
+        """Return when everything that was received is durable."""
+        while self._gate.events:
+            self._committed.clear()
+            await self._committed.wait()
+
     # --- committing ---------------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -164,6 +171,7 @@ class Intake:
                     self._spool.count_merged(batch.merged)
                 self._gate.done()
                 self._taken_since = None
+                self._committed.set()
             if self._stopping:
                 return
 

@@ -23,10 +23,10 @@ from msgspec.structs import replace
 from zoomrelay.clock import Clock, boot_id
 from zoomrelay.intake import announce, stamp
 from zoomrelay.intake.gaps import GAPS, Gap, append, mend, read_ended
-from zoomrelay.intake.path_ledger import PathLedger
+from zoomrelay.intake.path_ledger import UNCLEAN_MARGIN_SECONDS, PathLedger
 from zoomrelay.intake.rate import Rate
 from zoomrelay.intake.record import NO_STOP, not_among, read, still_begun
-from zoomrelay.intake.stamp import Stamp
+from zoomrelay.intake.stamp import PathStamp, Stamp
 from zoomrelay.intake.troubles import Troubles, cut_short
 from zoomrelay.telemetry.metrics import Metrics
 
@@ -79,10 +79,16 @@ class Ledger:
         self._stopping = False
         self._in_trouble = False
 
-    def open(self, paths: Sequence[tuple[str, str]], last_received: Mapping[tuple[str, str], int]) -> None:
+    def open(
+        self,
+        paths: Sequence[tuple[str, str]],
+        last_received: Mapping[tuple[str, str], int],
+        accepted: Mapping[tuple[str, str], float] | None = None,
+    ) -> None:
         """Begin with these paths; what the last process left behind becomes their open gaps.
         `last_received` is what the spool knows, for a path without a stamp. It is not to be preferred to
-        one: an event may be received long after it came, while others still wait in the socket."""
+        one: an event may be received long after it came, while others still wait in the socket. `accepted`:
+        since when (wall) this process listens already, where it took over from another."""
         left = stamp.read(self._directory)
         ended = read_ended(self._directory)
         self._inherit(left, ended)
@@ -90,7 +96,8 @@ class Ledger:
         for key in paths:
             self._paths[key] = path = PathLedger(self, *key)
             path.rate = Rate(left.paths[_name(path)].rate if _name(path) in left.paths else None)
-            self._resume(path, left, last_received.get(key), written.get(key))
+            since = (accepted or {}).get(key)
+            self._resume(path, left, last_received.get(key), written.get(key), since)
         self.settle_troubles()
         try:
             mend(self._directory / GAPS)
@@ -108,10 +115,17 @@ class Ledger:
             self.ended(cut_short(gap))
 
     def _resume(
-        self, path: PathLedger, left: Stamp, last_received_ms: int | None, written: Gap | None
+        self,
+        path: PathLedger,
+        left: Stamp,
+        last_received_ms: int | None,
+        written: Gap | None,
+        accepted: float | None = None,
     ) -> None:
         """Open the gap that the last process left behind."""
         known = left.paths.get(_name(path))
+        if known is not None and _was_killed_later(known, accepted):
+            return
         away = left.age_seconds(self.clock, self._boot)
         if known is None:
             if last_received_ms is not None:
@@ -126,6 +140,7 @@ class Ledger:
         elif known.from_ms is not None:
             age = _plus(away, left.lasted_seconds(known.from_ms, known.age_seconds))
             path.begin(known.from_ms, known.cause, known.detail, age_seconds=age)
+            path.surely_heard(known.heard_ms)
 
     def path(self, source: str, subscription: str) -> PathLedger:
         return self._paths[source, subscription]
@@ -258,6 +273,13 @@ def _ended_ms(written: Gap, from_ms: int) -> int | None:
     if written.to_ms is None or not written.from_ms <= from_ms < written.to_ms:
         return None
     return written.to_ms
+
+
+def _was_killed_later(known: PathStamp, accepted: float | None) -> bool:
+    """We listened already when the last process still held everything."""
+    if known.held_ms is None or accepted is None:
+        return False
+    return accepted <= known.held_ms / 1000 - UNCLEAN_MARGIN_SECONDS
 
 
 def _plus(seconds: float | None, more: float) -> float | None:

@@ -1,0 +1,162 @@
+"""The new side of a takeover: this relay, until it holds the state directory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+import structlog
+
+from zoomrelay import __version__
+from zoomrelay.admin.takeover import Predecessor
+from zoomrelay.app.source import RunningSource
+from zoomrelay.clock import Clock
+from zoomrelay.config.models import Config
+from zoomrelay.errors import StateDirectoryError, TakeoverRefused
+from zoomrelay.spool.sqlite_file import FORMAT
+from zoomrelay.spool.statedir import StateDirectory
+from zoomrelay.supervisor import Supervisor
+from zoomrelay.takeover.diversion import Diversion
+from zoomrelay.takeover.journal import Journal
+from zoomrelay.takeover.messages import Begin, Offer, fingerprints
+from zoomrelay.takeover.protocol import Ask, PathNow, Ready, next_step
+
+log = structlog.get_logger()
+
+_LOOK_SECONDS = 0.01
+_LOCK_SECONDS = 10.0
+"""So long the lock may still be held after its holder has gone, in words or in deed."""
+_PATIENT_SECONDS = 86400.0
+"""A disk that takes nothing now may later."""
+_LEAVE_SECONDS = 5.0
+_JOURNAL = "takeover.journal"
+_LINE = "takeover.line"
+
+
+class Stopped(Exception):
+    """Somebody wants this process to end."""
+
+
+class Succession:
+    """Runs beside the old relay until the state directory is ours."""
+
+    def __init__(self, config: Config, clock: Clock, pid: int, stop: asyncio.Event) -> None:
+        """Raises `StateDirectoryError`."""
+        self._config = config
+        self._pid = pid
+        self._stop = stop
+        self._journal = Journal.create(config.state_dir)
+        self._predecessor = Predecessor(config.state_dir, self._journal.path.name)
+        self._began = _now()
+        self.diversion = Diversion(self._journal, clock)
+
+    # --- before the lock ----------------------------------------------------------------------------
+
+    async def begin(self, supervisor: Supervisor) -> None:
+        """Ask, and be offered. Raises `RelayNotRunning` or `TakeoverRefused`; then nothing was changed."""
+        begin = Begin(__version__, self._pid, self._journal.path.name, fingerprints(self._config))
+        offer = await self._predecessor.begin(begin)
+        supervisor.start(_LINE, self._predecessor.run())
+        supervisor.may_end(_LINE)
+        supervisor.start(_JOURNAL, self._journal.run())
+        self._check(offer)
+
+    def _check(self, offer: Offer) -> None:
+        log.info(
+            "takeover.begun",
+            of=offer.pid,
+            version=offer.version,
+            differs=offer.differs,
+            paths=list(offer.paths),
+        )
+        if offer.spool_format > FORMAT:
+            raise TakeoverRefused(
+                f"its spool has format {offer.spool_format}, and this zoomrelay {__version__} knows {FORMAT}"
+            )
+
+    async def approach(self, sources: Mapping[str, RunningSource], state: StateDirectory) -> None:
+        """Until the state directory is ours. Raises `TakeoverRefused` where the old one goes on, and
+        `Stopped`."""
+        while not self._predecessor.ended.is_set():
+            paths = _paths_now(sources)
+            step = next_step(paths, _now() - self._began)
+            if isinstance(step, Ready):
+                await self._say_ready([name for name, path in paths.items() if path.accepted])
+                break
+            if isinstance(step, Ask):
+                await self._ask_to_close(step.paths, sources)
+            await self._rest()
+        await self._take_lock(state)
+
+    async def _ask_to_close(self, paths: list[str], sources: Mapping[str, RunningSource]) -> None:
+        await self._predecessor.refused(paths)
+        for source in sources.values():
+            source.try_now()
+        await self._rest()
+
+    async def _say_ready(self, paths: list[str]) -> None:
+        log.info("takeover.accepted", paths=paths, seconds=self._seconds())
+        await self._predecessor.ready(paths)
+
+    async def _take_lock(self, state: StateDirectory) -> None:
+        gone_since: float | None = None
+        while True:
+            self._predecessor.check()
+            try:
+                state.acquire(create=True)
+                return
+            except StateDirectoryError:
+                if gone_since is None and self._predecessor.ended.is_set():
+                    gone_since = _now()
+                if gone_since is not None and _now() - gone_since > _LOCK_SECONDS:
+                    raise
+            await self._rest()
+
+    async def _rest(self) -> None:
+        self._predecessor.check()
+        if self._stop.is_set():
+            raise Stopped
+        await asyncio.sleep(_LOOK_SECONDS)
+
+    # --- with the lock ------------------------------------------------------------------------------
+
+    def accepted(self) -> dict[tuple[str, str], float]:
+        """Since when (wall) each path is listened to, of those that are."""
+        found = {key: path.first_accepted for key, path in self.diversion.paths.items()}
+        return {key: wall for key, wall in found.items() if wall is not None}
+
+    @property
+    def timeless(self) -> list[bytes]:
+        """Identities of the old one's last events without `event_ts`."""
+        return self._predecessor.timeless
+
+    async def end_journal(self, supervisor: Supervisor, seconds: float = _PATIENT_SECONDS) -> Journal:
+        """Nothing more is read, and the journal is whole."""
+        supervisor.may_end(_JOURNAL)
+        self.diversion.hold()
+        await supervisor.finish(_JOURNAL, seconds)
+        return self._journal
+
+    def done(self) -> None:
+        log.info("takeover.done", seconds=self._seconds())
+
+    async def leave(self, supervisor: Supervisor) -> None:
+        """It came to nothing, or is over: what was received stays in the journal, for whoever goes on."""
+        await self.end_journal(supervisor, _LEAVE_SECONDS)
+        self._journal.close()
+        await self._predecessor.close()
+
+    def abandon(self) -> None:
+        """Before anything was received: leave no journal behind."""
+        self._journal.remove()
+
+    def _seconds(self) -> float:
+        return round(_now() - self._began, 3)
+
+
+def _paths_now(sources: Mapping[str, RunningSource]) -> dict[str, PathNow]:
+    return {name: path for source in sources.values() for name, path in source.paths_now().items()}
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
