@@ -195,7 +195,8 @@ def uncovered(truth: Truth, subscription: str) -> list[str]:
         for before, after in pairwise(accepted)
         if before.ended_at is not None
         and after.accepted_at is not None
-        and before.ended_at < after.accepted_at
+        # Where the next one takes the place of the last, both happen in the same moment.
+        and before.ended_at + _ROUNDING_SECONDS < after.accepted_at
         and truth.first(subscription) < after.accepted_at
         and not any(
             start <= before.ended_at + _ROUNDING_SECONDS and after.accepted_at <= end + _ROUNDING_SECONDS

@@ -163,7 +163,7 @@ class ControlServer:
             web.post("/replay/read", self._read),
             web.post("/reload", self._reload),
             web.get("/tap", self._tap),
-            *takeover.routes(self._target.handover),
+            *takeover.routes(self._target),
         ]
 
     async def _status(self, _request: web.Request) -> web.Response:

@@ -34,22 +34,29 @@ class Handover(Protocol):
     async def line(self, journal: str, beat_seconds: float) -> Line | None: ...
 
 
+class Target(Protocol):
+    """Whose place is taken."""
+
+    @property
+    def handover(self) -> Handover: ...
+
+
 # --- the old one's end ------------------------------------------------------------------------------
 
 
-def routes(handover: Handover) -> list[web.RouteDef]:
+def routes(target: Target) -> list[web.RouteDef]:
     """POST /takeover, /takeover/refused and /takeover/ready."""
 
     async def begin(request: web.Request) -> web.StreamResponse:
-        return await _conversation(request, handover)
+        return await _conversation(request, target.handover)
 
     async def refused(request: web.Request) -> web.Response:
-        await handover.refused(msgspec.json.decode(await request.read(), type=Paths))
+        await target.handover.refused(msgspec.json.decode(await request.read(), type=Paths))
         return web.json_response({})
 
     async def ready(request: web.Request) -> web.Response:
         with _as_conflict():
-            handover.ready(msgspec.json.decode(await request.read(), type=Paths))
+            target.handover.ready(msgspec.json.decode(await request.read(), type=Paths))
         return web.json_response({})
 
     return [

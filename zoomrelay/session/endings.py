@@ -107,5 +107,5 @@ def handed_over(ending: Ending) -> Ending:
     """The same during a takeover: that Zoom closes it for the sake of the new connection, or we do, is
     meant."""
     if ending.cause is Cause.DISPLACED or (ending.clean and ending.cause in (Cause.CLOSED, Cause.STOPPED)):
-        return replace(ending, cause=Cause.TAKEOVER, cure="")
+        return replace(ending, cause=Cause.TAKEOVER, detail=ending.detail or "closed for it", cure="")
     return ending

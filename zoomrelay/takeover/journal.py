@@ -6,8 +6,8 @@
     length (u32, little endian), CRC-32 of what follows (u32), a `Record` as a MessagePack array
 
 A record that a kill cut short ends the file: nothing before it is lost, nothing behind it exists. Whoever
-writes holds a `flock` on the file for as long as it lives, so one that can be locked was left behind and may be
-imported. It is removed when all of it is held by the spool.
+writes holds a `flock` on the file for as long as it lives, so one that can be locked was left behind, and may
+be imported. It is removed when all of it is held by the spool.
 """
 
 from __future__ import annotations

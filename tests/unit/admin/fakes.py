@@ -120,9 +120,6 @@ def dead_letter(number: int, **changes: Any) -> DeadLetter:
 class FakeRelay:
     """A `ControlTarget` with some dead letters and a configuration file that may be invalid."""
 
-    handover: Any = None
-    """Nobody takes over from it."""
-
     def __init__(self, *letters: DeadLetter) -> None:
         self.now = status()
         self.letters = {letter.number: letter for letter in letters}
