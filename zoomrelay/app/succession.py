@@ -12,7 +12,7 @@ from zoomrelay.admin.takeover import Predecessor
 from zoomrelay.app.source import RunningSource
 from zoomrelay.clock import Clock
 from zoomrelay.config.models import Config
-from zoomrelay.errors import StateDirectoryError, TakeoverRefused
+from zoomrelay.errors import StateDirectoryError, TakeoverRefused, ZoomrelayError
 from zoomrelay.spool.sqlite_file import FORMAT
 from zoomrelay.spool.statedir import StateDirectory
 from zoomrelay.supervisor import Supervisor
@@ -55,7 +55,11 @@ class Succession:
     async def begin(self, supervisor: Supervisor) -> None:
         """Ask, and be offered. Raises `RelayNotRunning` or `TakeoverRefused`; then nothing was changed."""
         begin = Begin(__version__, self._pid, self._journal.path.name, fingerprints(self._config))
-        offer = await self._predecessor.begin(begin)
+        try:
+            offer = await self._predecessor.begin(begin)
+        except ZoomrelayError:
+            self._journal.remove()
+            raise
         supervisor.start(_LINE, self._predecessor.run())
         supervisor.may_end(_LINE)
         supervisor.start(_JOURNAL, self._journal.run())
@@ -145,10 +149,6 @@ class Succession:
         await self.end_journal(supervisor, _LEAVE_SECONDS)
         self._journal.close()
         await self._predecessor.close()
-
-    def abandon(self) -> None:
-        """Before anything was received: leave no journal behind."""
-        self._journal.remove()
 
     def _seconds(self) -> float:
         return round(_now() - self._began, 3)

@@ -96,6 +96,7 @@ class Process:
                 "takeover.nobody",
                 hint="no relay runs on this state directory: this is a start like any other",
             )
+            self._make_relay(self.relay.config)
             await self.relay.run(self._front)
 
     def _stop(self, main: asyncio.Task[Any]) -> None:
