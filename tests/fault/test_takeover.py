@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from pathlib import Path
 
 import pytest
 
 from tests.support import crash, oracle
-from tests.support.lab import Lab
+from tests.support.lab import STDOUT, Lab
+from tests.support.receiver import Receiver
 from tests.support.takeover import successor, take_over, twice
+from zoomrelay.admin.client import ControlClient
+from zoomrelay.errors import ControlRefused
 from zoomrelay.takeover.journal import journals
 
 RATE = 2000
@@ -35,6 +39,74 @@ async def again_and_again(directory: Path, mode: str, *, times: int) -> None:
         delivered = lab.delivered()["archive"]
         assert not oracle.lost(lab.truth(), delivered)
         assert not twice(delivered)
+        assert lab.tokens_issued == 1, "the new one takes the token from the cache"
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.full
+async def test_fifty_times(tmp_path: Path, mode: str) -> None:
+    await again_and_again(tmp_path, mode, times=50)
+
+
+async def test_several_subscriptions_and_every_kind_of_sink(tmp_path: Path) -> None:
+    receiver = Receiver(seed=6, refuse_part=0.1)
+    lab = Lab(tmp_path, seed=6, receiver=receiver, more=STDOUT, subscriptions=("one", "two"))
+    async with lab:
+        await lab.start()
+        lab.zoom.set_rate(200)
+        await take_over(lab)
+        await lab.pause(0.5)
+        lab.zoom.set_rate(0)
+        receiver.refuse_part = 0
+        await lab.finish()
+        await lab.relay.stop()
+        print(lab.figures())
+        lab.judge()
+        for sink, delivered in lab.delivered().items():
+            assert not oracle.lost(lab.truth(), delivered)
+            assert sink == "crm" or not twice(delivered)
+
+
+async def test_one_that_is_never_accepted(tmp_path: Path) -> None:
+    """The old one listens all the time; a second takeover and a reload are refused meanwhile."""
+    async with Lab(tmp_path, seed=7) as lab:
+        await lab.start()
+        lab.zoom.set_rate(100)
+        lab.zoom.faults.never_accept = True
+        new = successor(lab)
+        await new.until(lambda: new.log("takeover.begun"), "the takeover")
+        client = ControlClient(lab.state_dir)
+        status = await asyncio.to_thread(client.get, "/status", dict)
+        assert status["successor"] == new.pid
+        with pytest.raises(ControlRefused, match="takes over"):
+            await asyncio.to_thread(client.post, "/reload", dict)
+        third = successor(lab)
+        assert await third.ended(60) == 78
+        assert "another takeover is under way" in lab.relay.log_text()
+        await new.stop()
+        await lab.relay.until(lambda: lab.relay.log("takeover.cancelled"), "its end")
+        lab.zoom.faults.never_accept = False
+        await _end(lab, once=True)
+        assert [c.ending for c in lab.truth().connections if c.accepted_at] == ["client-closed"]
+        assert not lab.truth().gaps[:-1]
+
+
+async def test_one_that_hangs(tmp_path: Path) -> None:
+    """The old one waits for so long and goes on; when the other moves again it leaves, and its journal is
+    imported."""
+    async with Lab(tmp_path, seed=8) as lab:
+        await lab.start(module=crash.MODULE, environ={crash.LIMIT_VARIABLE: "1"})
+        lab.zoom.set_rate(DYING_RATE)
+        lab.zoom.faults.never_accept = True
+        new = successor(lab)
+        await new.until(lambda: new.log("takeover.begun"), "the takeover")
+        new.send(signal.SIGSTOP)
+        lab.zoom.faults.never_accept = False
+        await lab.relay.until(lambda: lab.relay.log("takeover.cancelled"), "the old one's patience to end")
+        new.send(signal.SIGCONT)
+        assert await new.ended(60) == 78
+        assert "goes on" in lab.relay.log_text()
+        await _end(lab, once=True)
 
 
 async def test_where_zoom_refuses_the_new_connection(tmp_path: Path) -> None:

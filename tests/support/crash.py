@@ -32,9 +32,12 @@ from zoomrelay.session.runner import SessionRunner
 from zoomrelay.sinks import disk, http, packing, stdout
 from zoomrelay.spool import sqlite
 from zoomrelay.spool.statedir import StateDirectory
+from zoomrelay.takeover import protocol
 from zoomrelay.takeover.journal import Journal
 
 VARIABLE = "ZOOMRELAY_TEST_CRASH"
+LIMIT_VARIABLE = "ZOOMRELAY_TEST_TAKEOVER_LIMIT"
+"""So many seconds it waits for one that takes over, and no longer."""
 MODULE = ("-m", "tests.support.crash", "run")
 
 POINTS = (
@@ -128,8 +131,9 @@ def die() -> NoReturn:
 
 
 def main() -> None:
-    point, _, passage = os.environ[VARIABLE].partition(":")
-    assert point in POINTS + TOKEN_POINTS + ROTATION + NEW + OLD + FAILURES, point
+    point, _, passage = os.environ.get(VARIABLE, "").partition(":")
+    assert point in ("", *POINTS, *TOKEN_POINTS, *ROTATION, *NEW, *OLD, *FAILURES), point
+    protocol.LIMIT_SECONDS = float(os.environ.get(LIMIT_VARIABLE, protocol.LIMIT_SECONDS))
     countdown = Countdown(point, int(passage or 1))
     wraps = (_commits, _settlements, _files, _rotations, _outputs, _posts, _ledgers, _intakes, wrap_tokens)
     for wrap in (*wraps, _successions, _handovers):

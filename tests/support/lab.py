@@ -113,6 +113,10 @@ class Lab:
         if error is None:
             assert not (leaks := self.leaks()), leaks
 
+    @property
+    def tokens_issued(self) -> int:
+        return len(self._tokens)
+
     def also(self, process: RelayProcess) -> None:
         """Leave no process behind, this one neither."""
         self._stack.callback(process.abandon)

@@ -18,6 +18,7 @@ from zoomrelay.spool.sqlite_file import FORMAT
 from zoomrelay.takeover import journal
 from zoomrelay.takeover.messages import Begin, Line, Offer, Paths, Released, differing, fingerprints
 from zoomrelay.takeover.protocol import OldSide, Phase
+from zoomrelay.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
 
@@ -31,6 +32,7 @@ class Holder(Protocol):
 
     config: Config
 
+    metrics: Metrics
     started: asyncio.Event
 
     @property
@@ -108,7 +110,7 @@ class Handover:
 
     def gone(self, journal: str) -> None:
         """The other one is not there any more."""
-        if self._is_of(journal):
+        if self._is_of(journal) and not self._relay.stopping:
             self.cancel("the new relay is gone")
 
     def cancel(self, why: str) -> None:
@@ -116,6 +118,7 @@ class Handover:
         seconds = self._seconds()
         if not self._side.cancel():
             return
+        self._relay.metrics.takeovers.labels("cancelled").inc()
         log.warning("takeover.cancelled", by=self._successor, reason=why, seconds=seconds)
         self._say(Line(cancelled=why))
         self._journals.look_soon()

@@ -263,6 +263,7 @@ class Relay:
         await self._journals.import_own(await succession.end_journal(supervisor))
         for source in self._sources.values():
             source.arrive()
+        self.metrics.takeovers.labels("done").inc()
         succession.done()
 
     def _start_sink(self, supervisor: Supervisor, config: SinkConfig) -> None:
@@ -472,6 +473,7 @@ class Relay:
             sinks=sinks,
             spool=spool,
             stuck=self._stuck(stats),
+            successor=self.handover.successor,
         )
 
     def _stuck(self, stats: SpoolStats) -> list[str]:

@@ -8,11 +8,13 @@ from collections.abc import Mapping
 import structlog
 
 from zoomrelay import __version__
+from zoomrelay.admin.socket_path import control_socket_path
 from zoomrelay.admin.takeover import Predecessor
 from zoomrelay.app.source import RunningSource
 from zoomrelay.clock import Clock
 from zoomrelay.config.models import Config
-from zoomrelay.errors import StateDirectoryError, TakeoverRefused, ZoomrelayError
+from zoomrelay.config.subscriptions import subscription_id
+from zoomrelay.errors import RelayNotRunning, StateDirectoryError, TakeoverRefused, ZoomrelayError
 from zoomrelay.spool.sqlite_file import FORMAT
 from zoomrelay.spool.statedir import StateDirectory
 from zoomrelay.supervisor import Supervisor
@@ -26,6 +28,7 @@ log = structlog.get_logger()
 _LOOK_SECONDS = 0.01
 _LOCK_SECONDS = 10.0
 """So long the lock may still be held after its holder has gone, in words or in deed."""
+_LONG_SECONDS = 15.0
 _PATIENT_SECONDS = 86400.0
 """A disk that takes nothing now may later."""
 _LEAVE_SECONDS = 5.0
@@ -41,13 +44,17 @@ class Succession:
     """Runs beside the old relay until the state directory is ours."""
 
     def __init__(self, config: Config, clock: Clock, pid: int, stop: asyncio.Event) -> None:
-        """Raises `StateDirectoryError`."""
+        """Raises `RelayNotRunning` where it is plain that none does, or `StateDirectoryError`."""
+        if not control_socket_path(config.state_dir).exists():
+            raise RelayNotRunning(f"no relay is running on {config.state_dir}")
         self._config = config
         self._pid = pid
         self._stop = stop
         self._journal = Journal.create(config.state_dir)
         self._predecessor = Predecessor(config.state_dir, self._journal.path.name)
         self._began = _now()
+        self._unwanted: list[str] = []
+        """Paths of the old one that this configuration does not have."""
         self.diversion = Diversion(self._journal, clock)
 
     # --- before the lock ----------------------------------------------------------------------------
@@ -66,13 +73,8 @@ class Succession:
         self._check(offer)
 
     def _check(self, offer: Offer) -> None:
-        log.info(
-            "takeover.begun",
-            of=offer.pid,
-            version=offer.version,
-            differs=offer.differs,
-            paths=list(offer.paths),
-        )
+        log.info("takeover.begun", of=offer.pid, version=offer.version, differs=offer.differs)
+        self._unwanted = [path for path in offer.paths if path not in _configured(self._config)]
         if offer.spool_format > FORMAT:
             raise TakeoverRefused(
                 f"its spool has format {offer.spool_format}, and this zoomrelay {__version__} knows {FORMAT}"
@@ -100,12 +102,17 @@ class Succession:
 
     async def _say_ready(self, paths: list[str]) -> None:
         log.info("takeover.accepted", paths=paths, seconds=self._seconds())
-        await self._predecessor.ready(paths)
+        await self._predecessor.ready([*paths, *self._unwanted])
 
     async def _take_lock(self, state: StateDirectory) -> None:
+        began, told = _now(), False
         gone_since: float | None = None
         while True:
             self._predecessor.check()
+            if not told and _now() - began > _LONG_SECONDS:
+                told = True
+                hint = "it finishes what it is sending, or hangs; nothing is lost, its end is waited for"
+                log.warning("takeover.waiting", seconds=self._seconds(), hint=hint)
             try:
                 state.acquire(create=True)
                 return
@@ -152,6 +159,14 @@ class Succession:
 
     def _seconds(self) -> float:
         return round(_now() - self._began, 3)
+
+
+def _configured(config: Config) -> set[str]:
+    return {
+        f"{source.name}/{subscription_id(subscription)}"
+        for source in config.sources.values()
+        for subscription in source.subscriptions
+    }
 
 
 def _paths_now(sources: Mapping[str, RunningSource]) -> dict[str, PathNow]:
