@@ -134,7 +134,7 @@ def main() -> None:
     point, _, passage = os.environ.get(VARIABLE, "").partition(":")
     assert point in ("", *POINTS, *TOKEN_POINTS, *ROTATION, *NEW, *OLD, *FAILURES), point
     protocol.LIMIT_SECONDS = float(os.environ.get(LIMIT_VARIABLE, protocol.LIMIT_SECONDS))
-    countdown = Countdown(point, int(passage or 1))
+    countdown = Countdown(point or "nowhere", int(passage or 1))
     wraps = (_commits, _settlements, _files, _rotations, _outputs, _posts, _ledgers, _intakes, wrap_tokens)
     for wrap in (*wraps, _successions, _handovers):
         wrap(countdown)
