@@ -96,7 +96,9 @@ async def test_it_is_bounded(tmp_path: Path) -> None:
     own.close()
 
 
-async def test_a_disk_that_takes_nothing_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_disk_that_takes_nothing_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(journal, "_RETRY_SECONDS", 0.0)
     write, failures = os.pwrite, [errno.ENOSPC, errno.EIO]
 
