@@ -186,8 +186,8 @@ class Relay:
                 supervisor.start("front", front.run())
             self.started.set()
             await self._stop.wait()
-        if front is not None:
-            front.stopping()
+        if front is not None and not self.handover.under_way:
+            front.stopping()  # else it may have to run again
         await self._stop_in_order(supervisor)
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:

@@ -28,6 +28,7 @@ log = structlog.get_logger()
 _LOOK_SECONDS = 0.01
 _LOCK_SECONDS = 10.0
 """So long the lock may still be held after its holder has gone, in words or in deed."""
+_LAST_WORD_SECONDS = 2.0
 _LONG_SECONDS = 15.0
 _PATIENT_SECONDS = 86400.0
 """A disk that takes nothing now may later."""
@@ -115,6 +116,7 @@ class Succession:
                 log.warning("takeover.waiting", seconds=self._seconds(), hint=hint)
             try:
                 state.acquire(create=True)
+                await self._hear_the_last()
                 return
             except StateDirectoryError:
                 if gone_since is None and self._predecessor.ended.is_set():
@@ -122,6 +124,14 @@ class Succession:
                 if gone_since is not None and _now() - gone_since > _LOCK_SECONDS:
                     raise
             await self._rest()
+
+    async def _hear_the_last(self) -> None:
+        """What it said before it let go of the lock has come, if not been read."""
+        try:
+            async with asyncio.timeout(_LAST_WORD_SECONDS):
+                await self._predecessor.ended.wait()
+        except TimeoutError:
+            pass
 
     async def _rest(self) -> None:
         self._predecessor.check()

@@ -57,6 +57,7 @@ class Intake:
         self._arrived = asyncio.Event()
         self._emptied = asyncio.Event()
         self._committed = asyncio.Event()
+        self._commits = 0
         self._stopping = False
         metrics.merge_identities.set_function(lambda: len(self.identities))
         metrics.merge_window.set_function(lambda: self.identities.window_seconds(clock.elapsed()))
@@ -150,8 +151,9 @@ class Intake:
             self._gathering_since = self.clock.elapsed()
 
     async def held(self) -> None:
-        """Return when everything that was received is durable."""
-        while self._gate.events:
+        """Return when everything that was received until now is durable, whatever comes meanwhile."""
+        due = self._commits + (self._taken_since is not None) + self._gate.gathers
+        while self._commits < due:
             self._committed.clear()
             await self._committed.wait()
 
@@ -171,6 +173,7 @@ class Intake:
                     self._spool.count_merged(batch.merged)
                 self._gate.done()
                 self._taken_since = None
+                self._commits += 1
                 self._committed.set()
             if self._stopping:
                 return
