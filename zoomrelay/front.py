@@ -62,6 +62,14 @@ class Front:
     def stopping(self) -> None:
         self._notifier.stopping()
 
+    async def beat(self) -> None:
+        """Tell the service manager that this process lives, for ever, where nothing else of it runs."""
+        await self._notifier.beat()
+
+    def hand_on(self, pid: int) -> None:
+        """Tell the service manager that this process is the service now."""
+        self._notifier.successor(pid)
+
     async def close(self) -> None:
         self._relay.taps.end()
         await self._control.close()

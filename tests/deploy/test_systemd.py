@@ -16,6 +16,7 @@ from tests.support import debian
 from tests.support.machine import Machine, booted, install_zoomrelay
 from tests.support.process import ROOT
 from tests.support.receiver import Receiver
+from zoomrelay import __version__
 from zoomrelay.simulator.server import Simulator
 
 pytestmark = pytest.mark.full
@@ -196,6 +197,80 @@ async def test_a_reload_takes_over_and_an_invalid_one_is_refused(machine: Machin
         relay.configure("[sinks.crm]\ntype = 'nothing'")
         assert await relay.ctl("reload") != 0
         assert (await relay.pid(), *await relay.show("ActiveState")) == (pid, "active")
+        assert len(relay.zoom.journal.connections) == 1
+
+
+NEW_VERSION = "9.9.9"
+_PACKAGE = "/opt/zoomrelay/lib/python3.11/site-packages/zoomrelay"
+_NEVER_SAID = (
+    "Supervising process",
+    "reception only permitted",
+    "Got notification message",
+    "Failed with result",
+)
+"""What systemd says where a hand-over went wrong."""
+
+
+async def test_an_upgrade_leaves_no_gap(machine: Machine) -> None:
+    async with service(machine) as relay, new_version(machine):
+        await relay.drop_in("WatchdogSec=3\nTimeoutAbortSec=1")
+        await relay.start()
+        await relay.accepted()
+        old = await relay.pid()
+        relay.zoom.set_rate(200)
+        assert await relay.ctl("kill", "--kill-who=main", "--signal=USR2") == 0
+        start = time.monotonic()
+
+        async def is_another() -> bool:
+            return await relay.pid() not in (0, old)
+
+        await relay.until("the new process", is_another)
+        print(f"upgraded in {time.monotonic() - start:.2f} s")
+        await asyncio.sleep(5)
+        assert (await relay.status())["version"] == NEW_VERSION
+        assert await relay.show("ActiveState", "NRestarts") == ("active", "0"), "it feeds the watchdog"
+        await relay.says("1 of 1 subscription accepted")
+        relay.zoom.set_rate(0)
+        await relay.ctl("stop")
+        await _all_once(relay)
+        assert await relay.show("ActiveState", "Result") == ("inactive", "success")
+        journal = await relay.journal()
+        assert [words for words in _NEVER_SAID if words in journal] == []
+        assert journal.count('"event": "relay.stopped"') == 2, "the new one stops in order too"
+
+
+async def _all_once(relay: Service) -> None:
+    sent = {one.content for one in relay.zoom.journal.since()}
+    archive = relay.machine.root / f"var/log/private/{relay.name}/events.ndjson"
+    taken = archive.read_bytes().splitlines()
+    print(f"{len(sent)} events, {len(relay.zoom.journal.connections)} connections")
+    assert len(sent) > 500 and sent == set(taken) and len(taken) == len(sent)
+
+
+@asynccontextmanager
+async def new_version(machine: Machine, *, works: bool = True) -> AsyncIterator[None]:
+    """It is installed once the first one runs, which is when it is asked for its version."""
+    file = machine.root / f"{_PACKAGE}/__init__.py".lstrip("/")
+    before = file.read_text()
+    try:
+        file.write_text(before.replace(__version__, NEW_VERSION) if works else "raise SystemExit(3)\n")
+        yield
+    finally:
+        file.write_text(before)
+
+
+async def test_a_new_version_that_fails_leaves_the_old_at_work(machine: Machine) -> None:
+    async with service(machine) as relay:
+        await relay.start()
+        await relay.accepted()
+        old = await relay.pid()
+        async with new_version(machine, works=False):
+            assert await relay.ctl("kill", "--kill-who=main", "--signal=USR2") == 0
+            await relay.until("the failure", lambda: _in_journal(relay, "upgrade.failed"))
+        await relay.zoom.burst(20)
+        archive = relay.machine.root / f"var/log/private/{relay.name}/events.ndjson"
+        await relay.until("the events", lambda: len(archive.read_bytes().splitlines()) == 20)
+        assert (await relay.pid(), *await relay.show("ActiveState", "NRestarts")) == (old, "active", "0")
         assert len(relay.zoom.journal.connections) == 1
 
 

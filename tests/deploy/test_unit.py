@@ -57,7 +57,7 @@ def test_it_is_shut_in() -> None:
 
 def test_no_outage_is_a_restart_loop_and_no_crash_the_end() -> None:
     service = _service()
-    assert service["Type"] == ["notify"] and service["NotifyAccess"] == ["main"]
+    assert service["Type"] == ["notify"] and service["NotifyAccess"] == ["all"]
     assert service["Restart"] == ["always"]
     assert service["RestartPreventExitStatus"] == [str(exits.CONFIG)]
     # Else its exit status would be tried again and again (test_systemd.py shows it).

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import structlog
@@ -20,6 +22,7 @@ from zoomrelay.admin.health import Status
 log = structlog.get_logger()
 
 _INTERVAL_SECONDS = 1.0
+_BARRIER_SECONDS = 5
 _EXTEND_SECONDS = 10
 """A stop may take as long as `drain_seconds` says, but no longer than this without a sign of life."""
 
@@ -52,6 +55,18 @@ class Notifier:
         finally:
             self._send("READY=1")
 
+    def successor(self, pid: int) -> None:
+        """The service is another process from now on. Returns when that is understood, or after some
+        seconds: only then this one may end."""
+        self._send(f"MAINPID={pid}")
+        self._barrier()
+
+    async def beat(self) -> None:
+        """Feed the watchdog and nothing else, for ever: while somebody else is waited for."""
+        while True:
+            self.watchdog([])
+            await asyncio.sleep(_INTERVAL_SECONDS)
+
     def status(self, words: str) -> None:
         """One line of state; said only when it changed."""
         if words != self._told:
@@ -76,13 +91,28 @@ class Notifier:
                 self._send(f"EXTEND_TIMEOUT_USEC={_EXTEND_SECONDS * 1_000_000}")
             await asyncio.sleep(_INTERVAL_SECONDS)
 
-    def _send(self, *lines: str) -> None:
+    def _barrier(self) -> None:
+        """sd_notify_barrier(3): the manager closes what it is sent when it has come so far."""
+        if not self._address:
+            return
+        ours, theirs = os.pipe()
+        try:
+            self._send("BARRIER=1", descriptors=[theirs])
+        finally:
+            os.close(theirs)
+        poll = select.poll()
+        poll.register(ours, 0)  # the other end's close is told in any case
+        poll.poll(_BARRIER_SECONDS * 1000)
+        os.close(ours)
+
+    def _send(self, *lines: str, descriptors: Sequence[int] = ()) -> None:
         if not self._address:
             return
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sending:
                 sending.setblocking(False)
-                sending.sendto("\n".join(lines).encode(), self._address)
+                rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", descriptors))]
+                sending.sendmsg(["\n".join(lines).encode()], rights if descriptors else [], 0, self._address)
         except OSError as error:
             log.warning("notify.failed", error=error.strerror or str(error))
 

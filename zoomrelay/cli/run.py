@@ -13,10 +13,12 @@ import structlog
 import typer
 
 from zoomrelay.app import Relay
+from zoomrelay.cli import upgrade
 from zoomrelay.cli.options import ConfigOption, load_config
+from zoomrelay.cli.standby import stand_by
 from zoomrelay.config.models import Config
 from zoomrelay.config.settings import RelaySettings
-from zoomrelay.errors import ConfigError, ControlRefused, RelayNotRunning
+from zoomrelay.errors import ConfigError, ControlRefused, RelayNotRunning, UpgradeRefused
 from zoomrelay.front import Front
 from zoomrelay.telemetry.logs import configure_logging, protect_config
 
@@ -33,13 +35,24 @@ TakeoverOption = Annotated[
     ),
 ]
 
+StandbyOption = Annotated[
+    bool,
+    typer.Option(
+        "--standby",
+        help="When another relay has taken over, stay: hold nothing, and go on if that one ends. For places"
+        " where whoever ends is started again, as in Kubernetes.",
+    ),
+]
 
-def command(config: ConfigOption = None, takeover: TakeoverOption = False) -> None:
+
+def command(
+    config: ConfigOption = None, takeover: TakeoverOption = False, standby: StandbyOption = False
+) -> None:
     """Run the relay until it is told to stop."""
     loaded = load_config(config, into=RelaySettings)
     protect_config(loaded.config)
     configure_logging(loaded.config.log)
-    run_loop(Process(loaded.config, config).run(takeover=takeover))
+    run_loop(Process(loaded.config, config).run(takeover=takeover, standby=standby))
 
 
 def run_loop(main: Coroutine[Any, Any, None]) -> None:
@@ -61,30 +74,33 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
 
 class Process:
     """A relay and the signals that steer it: TERM and INT stop it in order, a second one at once; HUP
-    reloads the configuration and reopens files."""
+    reloads the configuration and reopens files; USR2 lets the version that is installed now take over."""
 
     def __init__(self, config: Config, path: Path | None) -> None:
         self._load = lambda: load_config(path, into=RelaySettings).config
         self._told_to_stop = False
-        self._reloads: set[asyncio.Task[None]] = set()
+        self._orders: set[asyncio.Task[None]] = set()
+        self._upgrade = upgrade.of_this_process()
         self._make_relay(config)
 
     def _make_relay(self, config: Config) -> None:
         self.relay = Relay(config)
         self._front = Front(self.relay, self._load)
 
-    async def run(self, *, takeover: bool = False) -> None:
+    async def run(self, *, takeover: bool = False, standby: bool = False) -> None:
         loop = asyncio.get_running_loop()
         main = asyncio.current_task()
         assert main is not None
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, main)
-        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        loop.add_signal_handler(signal.SIGHUP, self._obey, self._reload)
+        loop.add_signal_handler(signal.SIGUSR2, self._obey, self._begin_upgrade)
         try:
             await (self._take_over() if takeover else self.relay.run(self._front))
-            while await self.relay.handover.is_left_alone() and not self._told_to_stop:
+            while await self._is_needed(standby=standby):
                 self._make_relay(self.relay.config)
                 await self.relay.run(self._front)
+            self._hand_on()
         except asyncio.CancelledError:
             log.warning("relay.stopped_at_once")
 
@@ -99,16 +115,44 @@ class Process:
             self._make_relay(self.relay.config)
             await self.relay.run(self._front)
 
+    # --- after the end ------------------------------------------------------------------------------
+
+    async def _is_needed(self, *, standby: bool) -> bool:
+        """Whether this process has to run a relay again."""
+        beat = asyncio.create_task(self._front.beat(), name="beat")
+        try:
+            needed = await self.relay.handover.is_left_alone()
+            if standby and not needed and self._was_taken_over():
+                config = self.relay.config
+                needed = await stand_by(config.state_dir, config.admin.listen, lambda: self._told_to_stop)
+            return needed and not self._told_to_stop
+        finally:
+            beat.cancel()
+
+    def _was_taken_over(self) -> bool:
+        return self.relay.handover.successor != 0 and not self._told_to_stop
+
+    def _hand_on(self) -> None:
+        """If it was the new version of this service that took over, it is the service."""
+        if self._was_taken_over() and self.relay.handover.successor == self._upgrade.pid:
+            log.info("upgrade.done", by=self._upgrade.pid)
+            self._front.hand_on(self._upgrade.pid)
+
+    # --- signals ------------------------------------------------------------------------------------
+
     def _stop(self, main: asyncio.Task[Any]) -> None:
         if self._told_to_stop:
             main.cancel()
         self._told_to_stop = True
+        self._upgrade.stop()
+        if self.relay.handover.under_way:
+            self._front.stopping()  # the relay does not say so, for it may have to run again
         self.relay.stop()
 
-    def _hang_up(self) -> None:
-        task = asyncio.get_running_loop().create_task(self._reload(), name="reload")
-        self._reloads.add(task)
-        task.add_done_callback(self._reloads.discard)
+    def _obey(self, order: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        task = asyncio.get_running_loop().create_task(order(), name="order")
+        self._orders.add(task)
+        task.add_done_callback(self._orders.discard)
 
     async def _reload(self) -> None:
         """An invalid configuration changes nothing, and the log says why."""
@@ -118,3 +162,11 @@ class Process:
             log.error("config.invalid", problems=[str(p) for p in error.problems], hint="nothing was changed")
         except ControlRefused as error:
             log.warning("config.not_reloaded", reason=str(error))
+
+    async def _begin_upgrade(self) -> None:
+        try:
+            if self.relay.stopping or not self.relay.started.is_set():
+                raise UpgradeRefused("the relay is starting or stopping")
+            await self._upgrade.run(lambda: self.relay.handover.under_way)
+        except UpgradeRefused as error:
+            log.warning("upgrade.refused", reason=str(error))
