@@ -63,10 +63,6 @@ class TakeoverRefused(ZoomrelayError):
     """The running relay was not taken over, and goes on; its words say why."""
 
 
-class UpgradeRefused(ZoomrelayError):
-    """No other version was started in this one's place; its words say why."""
-
-
 # --- Zoom -------------------------------------------------------------------------------------------
 
 

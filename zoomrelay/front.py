@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,10 +33,16 @@ class Front:
     """The front of one relay, for `Relay.run`; a `ControlTarget`. `load` reads the configuration anew."""
 
     def __init__(
-        self, relay: Relay, load: Callable[[], Config], environ: Mapping[str, str] = os.environ
+        self,
+        relay: Relay,
+        load: Callable[[], Config],
+        environ: Mapping[str, str] = os.environ,
+        upgrade: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        """`upgrade` lets the version that is installed now take over; it returns where that failed."""
         self._relay = relay
         self._load = load
+        self._upgrade = upgrade
         self.handover = relay.handover
         self.admin = AdminServer(relay.config.admin.listen, self.status, relay.metrics.registry)
         self._control = ControlServer(relay.config.state_dir, self)
@@ -100,6 +106,13 @@ class Front:
         if needs_restart:
             log.warning("config.needs_restart", settings=needs_restart)
         return needs_restart
+
+    async def upgrade(self) -> None:
+        """Let the version that is installed now take over. Raises `ControlRefused` where it does not."""
+        if self._upgrade is None:
+            raise ControlRefused("this relay is not a process of its own", status=409)
+        await self._upgrade()
+        raise ControlRefused("the new version has ended, and the log says why; this one goes on", status=409)
 
     def privacy_fields(self) -> Mapping[str, str | None]:
         return self._relay.config.privacy.kinds()

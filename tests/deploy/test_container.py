@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,44 @@ async def test_health_turns_with_the_session_and_a_stop_is_in_order(
             await asyncio.to_thread(started.__exit__, None, None, None)
 
 
-def _volumes(zoom: Simulator, directory: Path) -> list[str]:
+TAKEOVER = ("run", "--takeover", "--standby")
+ARCHIVE = '[sinks.archive]\ntype = "file"\npath = "/var/lib/zoomrelay/out/events.ndjson"\n'
+ANY_PORT = {"ZOOMRELAY_ADMIN__LISTEN": "127.0.0.1:0"}
+
+
+async def test_a_new_container_takes_over_on_the_same_volume(built: str, tmp_path: Path) -> None:
+    """Nothing is lost, and the old one stands by until it is removed; where the new one ends, it goes on."""
+    async with Simulator() as zoom, AsyncExitStack() as stack:
+        volumes = _volumes(zoom, tmp_path, ARCHIVE)
+
+        async def run(name: str) -> image.Container:
+            started = image.container(built, name, volumes=volumes, environ=ANY_PORT, command=TAKEOVER)
+            found = await asyncio.to_thread(started.__enter__)
+            stack.push_async_callback(asyncio.to_thread, started.__exit__, None, None, None)
+            return found
+
+        old = await run("zoomrelay-test-old")
+        await _until(old, lambda: zoom.accepted > 0, "acceptance")
+        await _until(old, old.healthy, "health")
+        zoom.set_rate(100)
+        new = await run("zoomrelay-test-new")
+        await _until(new, lambda: "takeover.done" in new.logs(), "the takeover")
+        await _until(old, lambda: "standby.begun" in old.logs(), "the old one's patience")
+        await _until(new, new.healthy, "health")
+        await _probes(new)
+        assert await _answers(old, "standby.listening") == {"livez": 200, "readyz": 503}
+        zoom.set_rate(0)
+        assert await asyncio.to_thread(new.stop, 10) == 0
+        await _until(old, lambda: "standby.needed" in old.logs(), "the need for the old one")
+        await _until(old, lambda: len(zoom.journal.connections) > 2 and zoom.accepted == 1, "acceptance")
+        await zoom.burst(20)
+        assert await asyncio.to_thread(old.stop, 10) == 0
+        taken = (tmp_path / "state/out/events.ndjson").read_bytes().splitlines()
+        print(f"{len(taken)} events, {len(zoom.journal.connections)} connections")
+        assert len(taken) > 100 and sorted(taken) == sorted(one.content for one in zoom.journal.since())
+
+
+def _volumes(zoom: Simulator, directory: Path, more: str = "") -> list[str]:
     """Configuration and secret, readable for every user, and a state that outlives the container."""
     known = zoom.credentials
     config, secret = directory / "zoomrelay.toml", directory / "sources.main.client_secret"
@@ -91,6 +129,7 @@ def _volumes(zoom: Simulator, directory: Path) -> list[str]:
             token_url=zoom.token_url,
             ws_url=zoom.ws_url,
         )
+        + more
     )
     secret.write_text(known.client_secret)
     state = directory / "state"
@@ -105,13 +144,19 @@ def _volumes(zoom: Simulator, directory: Path) -> list[str]:
 
 async def _probes(relay: image.Container) -> None:
     """The admin port answers from outside."""
-    lines = [
-        json.loads(line[line.index("{") :]) for line in relay.logs().splitlines() if "admin.listening" in line
-    ]
+    answers = await _answers(relay, "admin.listening", "livez", "readyz", "metrics")
+    assert set(answers.values()) == {200}
+
+
+async def _answers(relay: image.Container, line: str, *paths: str) -> dict[str, int]:
+    """What the port says that is named in this line of the log."""
+    lines = [json.loads(text[text.index("{") :]) for text in relay.logs().splitlines() if line in text]
+    answers = {}
     async with aiohttp.ClientSession() as session:
-        for path in ("livez", "readyz", "metrics"):
+        for path in paths or ("livez", "readyz"):
             async with session.get(f"http://{lines[-1]['addresses'][0]}/{path}") as answer:
-                assert answer.status == 200
+                answers[path] = answer.status
+    return answers
 
 
 def _cannot_write(relay: image.Container) -> bool:

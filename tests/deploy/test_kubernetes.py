@@ -20,6 +20,7 @@ OVERLAYS = ROOT / "deploy/kubernetes/overlays"
 COMPOSE = ROOT / "deploy/compose"
 KUBERNETES = ("1.30", "1.37")
 """The oldest and the newest version that the manifests are held to."""
+NAMES = ("single", "pair", "takeover")
 Manifest = dict[str, Any]
 
 
@@ -40,13 +41,13 @@ def _of(overlay: str, kind: str) -> list[Manifest]:
 def _pods() -> list[Any]:
     return [
         pytest.param(one["spec"]["template"]["spec"], id=f"{overlay} {one['metadata']['name']}")
-        for overlay in ("single", "pair")
+        for overlay in NAMES
         for one in _of(overlay, "Deployment")
     ]
 
 
 @pytest.mark.parametrize("version", KUBERNETES)
-@pytest.mark.parametrize("overlay", ["single", "pair"])
+@pytest.mark.parametrize("overlay", NAMES)
 def test_kubernetes_takes_them(overlay: str, version: str) -> None:
     kinds = set()
     for manifest in rendered(overlay):
@@ -71,6 +72,21 @@ def test_there_is_one_pod_per_subscription_and_never_an_old_beside_a_new_one(
     assert len(claims) == count
 
 
+def test_a_takeover_has_both_pods_on_one_node_and_keeps_the_old_one_from_taking_over_again() -> None:
+    (deployment,), (claim,) = _of("takeover", "Deployment"), _of("takeover", "PersistentVolumeClaim")
+    spec, pod = deployment["spec"], deployment["spec"]["template"]["spec"]
+    rolling = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+    assert (spec["replicas"], spec["strategy"]) == (1, rolling)
+    assert pod["containers"][0]["args"] == ["run", "--takeover", "--standby"]
+    # Of ReadWriteOncePod the second one would wait for ever.
+    assert claim["spec"]["accessModes"] == ["ReadWriteOnce"]
+    (term,) = pod["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert term["topologyKey"] == "kubernetes.io/hostname"
+    # The first pod of all meets its own term; so there is a node for it.
+    labels = spec["template"]["metadata"]["labels"]
+    assert term["labelSelector"]["matchLabels"].items() <= labels.items()
+
+
 def test_the_two_of_a_pair_listen_to_different_subscriptions() -> None:
     environs = [one["spec"]["template"]["spec"]["containers"][0]["env"] for one in _of("pair", "Deployment")]
     assert [[e["name"] for e in environ] for environ in environs] == [
@@ -79,7 +95,7 @@ def test_the_two_of_a_pair_listen_to_different_subscriptions() -> None:
     assert len({environ[0]["value"] for environ in environs}) == 2
 
 
-@pytest.mark.parametrize("overlay", ["single", "pair"])
+@pytest.mark.parametrize("overlay", NAMES)
 def test_selectors_meet_their_own_pods_only(overlay: str) -> None:
     pods = [one["spec"]["template"]["metadata"]["labels"] for one in _of(overlay, "Deployment")]
 
@@ -127,7 +143,7 @@ def test_pods_suit_the_relay(pod: Manifest) -> None:
     assert mounts == {"/var/lib/zoomrelay", "/etc/zoomrelay", "/run/secrets"}
 
 
-@pytest.mark.parametrize("overlay", ["single", "pair"])
+@pytest.mark.parametrize("overlay", NAMES)
 def test_the_configuration_is_one(overlay: str, tmp_path: Path) -> None:
     for manifest in _of(overlay, "ConfigMap"):
         _load(manifest["data"]["zoomrelay.toml"], tmp_path)

@@ -212,20 +212,13 @@ _NEVER_SAID = (
 
 
 async def test_an_upgrade_leaves_no_gap(machine: Machine) -> None:
-    async with service(machine) as relay, new_version(machine):
+    async with service(machine) as relay:
         await relay.drop_in("WatchdogSec=3\nTimeoutAbortSec=1")
         await relay.start()
         await relay.accepted()
-        old = await relay.pid()
         relay.zoom.set_rate(200)
-        assert await relay.ctl("kill", "--kill-who=main", "--signal=USR2") == 0
-        start = time.monotonic()
-
-        async def is_another() -> bool:
-            return await relay.pid() not in (0, old)
-
-        await relay.until("the new process", is_another)
-        print(f"upgraded in {time.monotonic() - start:.2f} s")
+        async with new_version(machine):
+            await _upgrade(relay)
         await asyncio.sleep(5)
         assert (await relay.status())["version"] == NEW_VERSION
         assert await relay.show("ActiveState", "NRestarts") == ("active", "0"), "it feeds the watchdog"
@@ -239,6 +232,17 @@ async def test_an_upgrade_leaves_no_gap(machine: Machine) -> None:
         assert journal.count('"event": "relay.stopped"') == 2, "the new one stops in order too"
 
 
+async def _upgrade(relay: Service) -> None:
+    old, start = await relay.pid(), time.monotonic()
+    assert await relay.ctl("kill", "--kill-who=main", "--signal=USR2") == 0
+
+    async def is_another() -> bool:
+        return await relay.pid() not in (0, old)
+
+    await relay.until("the new process", is_another)
+    print(f"upgraded in {time.monotonic() - start:.2f} s")
+
+
 async def _all_once(relay: Service) -> None:
     sent = {one.content for one in relay.zoom.journal.since()}
     archive = relay.machine.root / f"var/log/private/{relay.name}/events.ndjson"
@@ -249,7 +253,7 @@ async def _all_once(relay: Service) -> None:
 
 @asynccontextmanager
 async def new_version(machine: Machine, *, works: bool = True) -> AsyncIterator[None]:
-    """It is installed once the first one runs, which is when it is asked for its version."""
+    """It is installed, while inside."""
     file = machine.root / f"{_PACKAGE}/__init__.py".lstrip("/")
     before = file.read_text()
     try:

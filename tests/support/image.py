@@ -88,6 +88,7 @@ def container(
     user: str = "",
     volumes: Sequence[str] = (),
     environ: Mapping[str, str] | None = None,
+    command: Sequence[str] = (),
 ) -> Iterator[Container]:
     """It runs on the host's network, with a root directory that cannot be written."""
     options = ["--detach", f"--name={name}", "--network=host", "--read-only", *_LIMITS, "--cap-drop=all"]
@@ -95,7 +96,7 @@ def container(
     options += [f"--volume={volume}" for volume in volumes] + ([f"--user={user}"] if user else [])
     options += [f"--env={key}={value}" for key, value in (environ or {}).items()]
     try:
-        podman("run", *options, image)
+        podman("run", *options, image, *command)
         yield Container(name)
     finally:
         with contextlib.suppress(AssertionError):

@@ -10,6 +10,7 @@
     POST /replay          Order -> Progress, again and again until the end, one per line (see `replay`)
     POST /replay/read     Order -> the events themselves, one per line
     POST /reload          -> {"needs_restart": [setting, …]}
+    POST /upgrade         the installed version takes this one's place: the answer breaks off, or says why not
     POST /takeover        another relay takes this one's place (`zoomrelay.admin.takeover`)
     GET  /tap             events as they come (`zoomrelay.admin.tapping`); ?events=GLOB, ?source=NAME
 
@@ -63,6 +64,11 @@ class ControlTarget(Protocol):
     async def reload(self) -> Sequence[str]:
         """Read the configuration anew and take it over; the settings that differ and need a restart.
         Raises `ConfigError`, or `ControlRefused` at the wrong moment; then nothing was changed."""
+        ...
+
+    async def upgrade(self) -> None:
+        """Let the version that is installed now take over; does not return where it does, else raises
+        `ControlRefused`."""
         ...
 
     async def dead_letters(
@@ -162,6 +168,7 @@ class ControlServer:
             web.post("/replay", self._replay),
             web.post("/replay/read", self._read),
             web.post("/reload", self._reload),
+            web.post("/upgrade", self._upgrade),
             web.get("/tap", self._tap),
             *takeover.routes(self._target),
         ]
@@ -206,6 +213,10 @@ class ControlServer:
 
     async def _reload(self, _request: web.Request) -> web.Response:
         return _json({"needs_restart": list(await self._target.reload())})
+
+    async def _upgrade(self, _request: web.Request) -> web.Response:
+        await self._target.upgrade()
+        return _json({})
 
     async def _tap(self, request: web.Request) -> web.StreamResponse:
         query = request.query

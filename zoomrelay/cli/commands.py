@@ -16,6 +16,7 @@ COMMANDS: dict[str, Entry] = {
     "run": Entry("zoomrelay.cli.run:command", "Run the relay."),
     "status": Entry("zoomrelay.cli.status:command", "Say how the running relay is doing."),
     "reload": Entry("zoomrelay.cli.reload:command", "Let the running relay take over its configuration."),
+    "upgrade": Entry("zoomrelay.cli.upgrade:command", "Let the installed version take over, without a gap."),
     "gaps": Entry("zoomrelay.cli.gaps:command", "List what was missed, and why."),
     "dlq": Entry("zoomrelay.cli.dlq:app", "Dead letters: list, show, redrive, discard."),
     "replay": Entry("zoomrelay.cli.replay:command", "Send delivered events once more, or print them."),

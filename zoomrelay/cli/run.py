@@ -13,12 +13,12 @@ import structlog
 import typer
 
 from zoomrelay.app import Relay
-from zoomrelay.cli import upgrade
+from zoomrelay.cli import in_place
 from zoomrelay.cli.options import ConfigOption, load_config
 from zoomrelay.cli.standby import stand_by
 from zoomrelay.config.models import Config
 from zoomrelay.config.settings import RelaySettings
-from zoomrelay.errors import ConfigError, ControlRefused, RelayNotRunning, UpgradeRefused
+from zoomrelay.errors import ConfigError, ControlRefused, RelayNotRunning
 from zoomrelay.front import Front
 from zoomrelay.telemetry.logs import configure_logging, protect_config
 
@@ -80,12 +80,12 @@ class Process:
         self._load = lambda: load_config(path, into=RelaySettings).config
         self._told_to_stop = False
         self._orders: set[asyncio.Task[None]] = set()
-        self._upgrade = upgrade.of_this_process()
+        self._upgrade = in_place.of_this_process()
         self._make_relay(config)
 
     def _make_relay(self, config: Config) -> None:
         self.relay = Relay(config)
-        self._front = Front(self.relay, self._load)
+        self._front = Front(self.relay, self._load, upgrade=self._asked_to_upgrade)
 
     async def run(self, *, takeover: bool = False, standby: bool = False) -> None:
         loop = asyncio.get_running_loop()
@@ -94,7 +94,7 @@ class Process:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, main)
         loop.add_signal_handler(signal.SIGHUP, self._obey, self._reload)
-        loop.add_signal_handler(signal.SIGUSR2, self._obey, self._begin_upgrade)
+        loop.add_signal_handler(signal.SIGUSR2, self._obey, self._told_to_upgrade)
         try:
             await (self._take_over() if takeover else self.relay.run(self._front))
             while await self._is_needed(standby=standby):
@@ -149,10 +149,11 @@ class Process:
             self._front.stopping()  # the relay does not say so, for it may have to run again
         self.relay.stop()
 
-    def _obey(self, order: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def _obey(self, order: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(order(), name="order")
         self._orders.add(task)
         task.add_done_callback(self._orders.discard)
+        return task
 
     async def _reload(self) -> None:
         """An invalid configuration changes nothing, and the log says why."""
@@ -163,10 +164,17 @@ class Process:
         except ControlRefused as error:
             log.warning("config.not_reloaded", reason=str(error))
 
-    async def _begin_upgrade(self) -> None:
+    async def _told_to_upgrade(self) -> None:
         try:
-            if self.relay.stopping or not self.relay.started.is_set():
-                raise UpgradeRefused("the relay is starting or stopping")
-            await self._upgrade.run(lambda: self.relay.handover.under_way)
-        except UpgradeRefused as error:
+            await self._begin_upgrade()
+        except ControlRefused as error:
             log.warning("upgrade.refused", reason=str(error))
+
+    async def _asked_to_upgrade(self) -> None:
+        """Who asks ends with the control socket, and the upgrade goes on."""
+        await asyncio.shield(self._obey(self._begin_upgrade))
+
+    async def _begin_upgrade(self) -> None:
+        if self.relay.stopping or not self.relay.started.is_set():
+            raise ControlRefused("the relay is starting or stopping", status=503)
+        await self._upgrade.run(lambda: self.relay.handover.under_way)

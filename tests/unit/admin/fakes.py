@@ -134,6 +134,9 @@ class FakeRelay:
     async def gaps(self) -> Sequence[dict[str, Any]]:
         return [{"from": "2026-01-01T00:00:00.000Z", "to": None, "seconds": 1.5, "cause": "closed"}]
 
+    async def upgrade(self) -> None:
+        raise ControlRefused("one is under way", status=409)
+
     async def reload(self) -> Sequence[str]:
         if self.problems:
             raise ConfigError(self.problems)
