@@ -26,7 +26,7 @@ from zoomrelay.takeover.protocol import PathNow
 from zoomrelay.telemetry.logs import protect_rotating
 from zoomrelay.telemetry.metrics import Metrics
 
-COPIES_SECONDS = 120.0
+COPIES_SECONDS = 60.0
 """So long after a takeover copies of what the other process received may still come."""
 
 

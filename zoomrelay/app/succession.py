@@ -141,10 +141,10 @@ class Succession:
 
     # --- with the lock ------------------------------------------------------------------------------
 
-    def accepted(self) -> dict[tuple[str, str], float]:
-        """Since when (wall) each path is listened to, of those that are."""
+    def accepted(self) -> dict[tuple[str, str], tuple[float, float]]:
+        """Since when (wall, elapsed) each path is listened to, of those that are."""
         found = {key: path.first_accepted for key, path in self.diversion.paths.items()}
-        return {key: wall for key, wall in found.items() if wall is not None}
+        return {key: moment for key, moment in found.items() if moment is not None}
 
     @property
     def timeless(self) -> list[bytes]:

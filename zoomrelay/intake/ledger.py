@@ -83,12 +83,12 @@ class Ledger:
         self,
         paths: Sequence[tuple[str, str]],
         last_received: Mapping[tuple[str, str], int],
-        accepted: Mapping[tuple[str, str], float] | None = None,
+        accepted: Mapping[tuple[str, str], tuple[float, float]] | None = None,
     ) -> None:
         """Begin with these paths; what the last process left behind becomes their open gaps.
         `last_received` is what the spool knows, for a path without a stamp. It is not to be preferred to
         one: an event may be received long after it came, while others still wait in the socket. `accepted`:
-        since when (wall) this process listens already, where it took over from another."""
+        since when (wall, elapsed) this process listens already, where it took over from another."""
         left = stamp.read(self._directory)
         ended = read_ended(self._directory)
         self._inherit(left, ended)
@@ -120,11 +120,12 @@ class Ledger:
         left: Stamp,
         last_received_ms: int | None,
         written: Gap | None,
-        accepted: float | None = None,
+        accepted: tuple[float, float] | None = None,
     ) -> None:
         """Open the gap that the last process left behind."""
         known = left.paths.get(_name(path))
-        if known is not None and _was_killed_later(known, accepted):
+        if known is not None and accepted is not None and _was_killed_later(known, accepted[0]):
+            path.accepted(accepted[0], at=accepted[1])
             return
         away = left.age_seconds(self.clock, self._boot)
         if known is None:
@@ -275,11 +276,9 @@ def _ended_ms(written: Gap, from_ms: int) -> int | None:
     return written.to_ms
 
 
-def _was_killed_later(known: PathStamp, accepted: float | None) -> bool:
+def _was_killed_later(known: PathStamp, accepted: float) -> bool:
     """We listened already when the last process still held everything."""
-    if known.held_ms is None or accepted is None:
-        return False
-    return accepted <= known.held_ms / 1000 - UNCLEAN_MARGIN_SECONDS
+    return known.held_ms is not None and accepted <= known.held_ms / 1000 - UNCLEAN_MARGIN_SECONDS
 
 
 def _plus(seconds: float | None, more: float) -> float | None:

@@ -143,9 +143,10 @@ class DivertedPath:
         self._inner: PathListener | None = None
 
     @property
-    def first_accepted(self) -> float | None:
-        """Wall time."""
-        return next((each.wall for each in self._history if isinstance(each, Acceptance)), None)
+    def first_accepted(self) -> tuple[float, float] | None:
+        """Wall time, and `Clock.elapsed`."""
+        accepted = (each for each in self._history if isinstance(each, Acceptance))
+        return next(((each.wall, each.elapsed) for each in accepted), None)
 
     def tell(self, book: PathBook) -> float | None:
         """Tell everything so far; since when (wall) it is accepted, None if it is not."""

@@ -148,14 +148,17 @@ class Journal:
         self._written = at
 
     def close(self) -> None:
-        """Let go of it, and leave it to whoever imports it. May be called twice."""
+        """Let go of it, and leave it to whoever imports it, with `rest`. May be called twice."""
         if self._descriptor is not None:
+            with suppress(OSError):  # then the ledger lists that time
+                self._append(b"".join([frame(record) for record in self.rest]))
             os.close(self._descriptor)
             self._descriptor = None
 
     def remove(self) -> None:
         """All of it is held elsewhere."""
         self.path.unlink(missing_ok=True)
+        self.rest.clear()
         self.close()
 
 

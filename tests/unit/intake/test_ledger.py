@@ -46,7 +46,9 @@ class House:
         self.registry = CollectorRegistry()
         self.start()
 
-    def start(self, *paths: tuple[str, str], accepted: dict[tuple[str, str], float] | None = None) -> None:
+    def start(
+        self, *paths: tuple[str, str], accepted: dict[tuple[str, str], tuple[float, float]] | None = None
+    ) -> None:
         self.registry = CollectorRegistry()
         self.troubles = Troubles(self.clock)
         self.ledger = Ledger(

@@ -25,7 +25,7 @@ class Houses(House):
 
     async def new_comes(self, wall: float, elapsed: float) -> None:
         """It was accepted then."""
-        self.start(accepted={PATH: wall})
+        self.start(accepted={PATH: (wall, elapsed)})
         self.path.accepted(wall, at=elapsed)
         await self.ledger.write()
 
@@ -127,6 +127,20 @@ async def test_the_old_one_was_killed_long_after_the_acceptance(house: Houses) -
     await house.new_comes(*accepted)
     assert house.gaps() == []
     assert house.told == []
+
+
+async def test_and_the_new_one_before_it_told_the_ledger(house: Houses) -> None:
+    """It listened, and what it had received is in its journal; nothing else is known of that time."""
+    await house.old_listens()
+    accepted = house.moment()
+    await house.listen(3)
+    house.start(accepted={PATH: accepted})
+    await house.ledger.write()
+    house.clock.sleep(5)
+    house.start()
+    await house.accept()
+    gap = house.gap()
+    assert (gap.cause, gap.from_ms) == ("crash", int((accepted[0] - UNCLEAN_MARGIN_SECONDS) * 1000))
 
 
 async def test_events_that_were_not_durable_count(house: Houses) -> None:

@@ -108,7 +108,7 @@ async def test_what_the_ledger_is_told(tmp_path: Path) -> None:
     path.alive(WALL + 5)
     path.lost("reset", "", clean=False, heard_until=WALL + 4)
     path.accepted(WALL + 6)
-    assert path.first_accepted == WALL + 1
+    assert path.first_accepted == (WALL + 1, 500.0)
     assert path.tell(book) == WALL + 6
     assert book.told == [
         ("accepted", WALL + 1, 500.0),

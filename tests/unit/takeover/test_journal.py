@@ -85,6 +85,13 @@ async def test_what_comes_after_the_stop_is_at_hand(tmp_path: Path) -> None:
     assert journals(tmp_path) == []
 
 
+async def test_the_rest_is_left_behind_too(tmp_path: Path) -> None:
+    own = await written(tmp_path, [record(1)])
+    own.add(record(2))
+    own.close()
+    assert list(read(own.path)) == [record(1), record(2)]
+
+
 async def test_it_is_bounded(tmp_path: Path) -> None:
     own = Journal.create(tmp_path, max_bytes=1000)
     service = asyncio.create_task(own.run())
