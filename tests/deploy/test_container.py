@@ -81,7 +81,7 @@ async def test_health_turns_with_the_session_and_a_stop_is_in_order(
 
 
 TAKEOVER = ("run", "--takeover", "--standby")
-ARCHIVE = '[sinks.archive]\ntype = "file"\npath = "/var/lib/zoomrelay/out/events.ndjson"\n'
+ARCHIVE = '[sinks.archive]\ntype = "file"\npath = "/var/lib/zoomrelay/events.ndjson"\n'
 ANY_PORT = {"ZOOMRELAY_ADMIN__LISTEN": "127.0.0.1:0"}
 
 
@@ -112,7 +112,7 @@ async def test_a_new_container_takes_over_on_the_same_volume(built: str, tmp_pat
         await _until(old, lambda: len(zoom.journal.connections) > 2 and zoom.accepted == 1, "acceptance")
         await zoom.burst(20)
         assert await asyncio.to_thread(old.stop, 10) == 0
-        taken = (tmp_path / "state/out/events.ndjson").read_bytes().splitlines()
+        taken = (tmp_path / "state/events.ndjson").read_bytes().splitlines()
         print(f"{len(taken)} events, {len(zoom.journal.connections)} connections")
         assert len(taken) > 100 and sorted(taken) == sorted(one.content for one in zoom.journal.since())
 

@@ -30,8 +30,8 @@ def command(
 ) -> None:
     """Let the version that is installed now take over from the one that runs, without a gap.
 
-    For a relay that runs as a systemd service: install into the same place first. If anything is amiss, the old
-    one goes on, and this command ends with 1.
+    For a relay that runs as a systemd service; install into the same place first. If anything is amiss,
+    the old one goes on, and this command ends with 1.
     """
     client = ControlClient(load_state_dir(config), timeout_seconds=timeout_seconds)
     deadline = time.monotonic() + timeout_seconds
@@ -62,9 +62,7 @@ def _successor(client: ControlClient, old: Running, deadline: float) -> Running:
         try:
             new = client.get("/status", Running)
             if new.pid == old.pid:
-                raise ControlRefused(
-                    "the new version has ended, and the log says why; the old one runs again"
-                )
+                raise ControlRefused("the old one still runs, and the log says why", status=409)
             if not new.starting:
                 return new
         except RelayNotRunning:
