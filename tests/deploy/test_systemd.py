@@ -285,6 +285,41 @@ async def test_a_new_version_that_fails_leaves_the_old_at_work(machine: Machine)
         assert len(relay.zoom.journal.connections) == 1
 
 
+async def test_whatever_ends_the_unit_during_an_upgrade_ends_both(machine: Machine) -> None:
+    async with service(machine) as relay:
+        await relay.start()
+        await relay.accepted()
+        relay.zoom.faults.never_accept = True
+        await _begin_upgrade(relay, times=1)
+        assert await relay.ctl("stop") == 0
+        assert await relay.show("ActiveState", "Result") == ("inactive", "success")
+        assert (await relay.journal()).count('"event": "relay.stopped"') == 2, "in order"
+        relay.zoom.faults.never_accept = False
+        await relay.start()
+        await relay.accepted(connections=2)
+        relay.zoom.faults.never_accept = True
+        await _begin_upgrade(relay, times=2)
+        relay.zoom.faults.never_accept = False
+        await relay.ctl("kill", "--kill-who=main", "--signal=KILL")
+        await relay.until("the restart", lambda: _restarted(relay))
+        await relay.until("acceptance", lambda: relay.zoom.accepted == 1)
+        commands = [file.read_bytes() for file in (machine.root / "proc").glob("[0-9]*/cmdline")]
+        assert sum(b"zoomrelay\0run" in command for command in commands) == 1
+
+
+async def _restarted(relay: Service) -> bool:
+    return await relay.show("ActiveState", "NRestarts") == ("active", "1")
+
+
+async def _begin_upgrade(relay: Service, *, times: int) -> None:
+    assert await relay.ctl("kill", "--kill-who=main", "--signal=USR2") == 0
+
+    async def begun() -> bool:
+        return (await relay.journal()).count('"event": "takeover.begun"') == 2 * times
+
+    await relay.until("the takeover", begun)
+
+
 async def _in_journal(relay: Service, words: str) -> bool:
     return words in await relay.journal()
 

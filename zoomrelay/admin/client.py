@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import http.client
 import os
 import socket
@@ -18,7 +17,6 @@ from zoomrelay.errors import ControlRefused, RelayNotRunning, StateDirectoryErro
 
 _Answer = TypeVar("_Answer")
 _READ_BYTES = 256 * 1024
-_GONE = {errno.ENOENT, errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE}
 
 
 class ControlClient:
@@ -88,7 +86,9 @@ class ControlClient:
         return control_socket_path(self._state_dir)
 
     def _explained(self, error: OSError) -> RelayNotRunning | StateDirectoryError:
-        if error.errno in _GONE:
+        if isinstance(
+            error, FileNotFoundError | ConnectionError
+        ):  # also those of http.client, without a number
             return RelayNotRunning(f"no relay is running on {self._state_dir}")
         if isinstance(error, TimeoutError):
             return RelayNotRunning(
