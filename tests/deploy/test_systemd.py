@@ -223,7 +223,7 @@ async def test_an_upgrade_leaves_no_gap(machine: Machine) -> None:
         relay.zoom.set_rate(200)
         async with new_version(machine):
             await _upgrade(relay)
-        await asyncio.sleep(5)
+        await asyncio.sleep(4)
         assert (await relay.status())["version"] == NEW_VERSION
         assert await relay.show("ActiveState", "NRestarts") == ("active", "0"), "it feeds the watchdog"
         await relay.says("1 of 1 subscription accepted")

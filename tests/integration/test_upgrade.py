@@ -118,17 +118,6 @@ async def test_a_second_one_is_refused_and_a_stop_ends_both(tmp_path: Path) -> N
 
 
 @pytest.mark.full
-async def test_without_a_service_manager_it_is_refused(tmp_path: Path) -> None:
-    async with Lab(tmp_path, seed=3) as lab:
-        await lab.start()
-        lab.relay.send(signal.SIGUSR2)
-        await lab.relay.until(lambda: lab.relay.log("upgrade.refused"), "the refusal")
-        assert "run --takeover" in lab.relay.log("upgrade.refused")[0]["reason"]
-        await lab.finish()
-        await lab.relay.stop()
-
-
-@pytest.mark.full
 async def test_one_that_stands_by_goes_on_where_the_other_ends(tmp_path: Path) -> None:
     standby = ("-m", "zoomrelay", "run", "--takeover", "--standby")
     async with Lab(tmp_path, seed=3) as lab:
