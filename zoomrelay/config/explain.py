@@ -21,6 +21,7 @@ from zoomrelay.config.schema import (
     dotted,
     env_name,
     fields,
+    inner_tables,
     keys,
     nearest,
     secrets,
@@ -97,7 +98,7 @@ def _place(where: Path, inner: list[int | str]) -> str:
 
 def _known(model: type[Settings]) -> list[str]:
     """What may be written where `model` stands; tables stand beside the general settings."""
-    return [*keys(model), *GROUPS, *NAMED] if model is General else keys(model)
+    return [*keys(model), *GROUPS, *NAMED] if model is General else [*keys(model), *inner_tables(model)]
 
 
 def _meant(key: str, model: type[Settings]) -> str:

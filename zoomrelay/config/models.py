@@ -107,12 +107,42 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
+class _NoneGiven(str):
+    """An empty default that can be told from an empty value."""
+
+
+_NONE_GIVEN = _NoneGiven()
+
+
+class WebhookConfig(Settings):
+    """Where Zoom may send a source's events by HTTP."""
+
+    listen: Annotated[Listen, Field(min_length=1)]
+    """host:port, as in `AdminConfig`; an address of its own."""
+    path: Annotated[Word, Field(pattern=r"^/[!-\"$->@-~]*$")] = "/webhook"
+    secret_token: Annotated[OptionalSecret, ReadOnce] = None
+    """None: that of the source."""
+    max_body_bytes: SizeBytes = 1024**2
+    cert_file: OptionalFilePath = None
+    """With it HTTPS, else HTTP: for a proxy that ends TLS. The key is in `key_file`, or in the same file."""
+    key_file: OptionalFilePath = None
+
+    @field_validator("key_file")
+    @classmethod
+    def _key_has_its_certificate(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if value is not None and info.data.get("cert_file", ...) is None:
+            raise ValueError("needs cert_file")
+        return value
+
+
 class SourceConfig(Settings):
     """One Zoom app."""
 
     name: str
+    webhook: WebhookConfig | None = None
     account_id: Word = ""
-    client_id: Annotated[Word, Field(min_length=1)]
+    client_id: Word = Field(default=_NONE_GIVEN, validate_default=True)
+    """Empty where there is nothing but a `webhook`, which needs no token."""
     grant: Grant = "auto"
     """`auto` means account_credentials where there is an `account_id`, else client_credentials."""
     client_secret: SecretStr | None = Field(default=None, validate_default=True)
@@ -139,6 +169,25 @@ class SourceConfig(Settings):
     ca_file: OptionalFilePath = None
     """None: the system's authorities."""
 
+    @property
+    def has_app(self) -> bool:
+        """Whether there are credentials to ask Zoom for tokens with."""
+        return bool(self.client_id)
+
+    @property
+    def webhook_secret(self) -> SecretStr | None:
+        """What webhooks are signed with; an app has one Secret Token for everything."""
+        return (self.webhook and self.webhook.secret_token) or self.secret_token
+
+    @field_validator("client_id", mode="before")
+    @classmethod
+    def _only_webhooks_need_no_app(cls, value: object, info: ValidationInfo) -> object:
+        if value is _NONE_GIVEN and info.data.get("webhook", ...) is None:
+            raise PydanticKnownError("missing")
+        if value == "" and value is not _NONE_GIVEN:
+            raise PydanticKnownError("string_too_short", {"min_length": 1})
+        return value
+
     @field_validator("grant")
     @classmethod
     def _grant_has_its_account(cls, value: str, info: ValidationInfo) -> str:
@@ -151,7 +200,8 @@ class SourceConfig(Settings):
     def _only_public_clients_have_none(
         cls, value: SecretStr | None, info: ValidationInfo
     ) -> SecretStr | None:
-        if value is None and info.data.get("grant", "authorization_code") != "authorization_code":
+        public = info.data.get("grant", "authorization_code") == "authorization_code"
+        if value is None and not public and info.data.get("client_id", ...):
             raise PydanticKnownError("missing")
         if value is not None and not value.get_secret_value():
             raise PydanticKnownError("string_too_short", {"min_length": 1})

@@ -46,8 +46,9 @@ def protect_config(config: Config) -> None:
         for client_secret in (source.client_secret, source.client_secret_next):
             if client_secret:
                 protect_pair(source.client_id, client_secret.get_secret_value())
-        if source.secret_token:
-            protect(source.secret_token.get_secret_value())
+        for secret_token in (source.secret_token, source.webhook and source.webhook.secret_token):
+            if secret_token:
+                protect(secret_token.get_secret_value())
     for sink in config.sinks.values():
         if isinstance(sink, HttpSinkConfig):
             _protect_sink(sink)
