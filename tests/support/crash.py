@@ -212,10 +212,10 @@ def _posts(countdown: Countdown) -> None:
 def _ledgers(countdown: Countdown) -> None:
     append = ledger.append
 
-    def appended(file: Path, gaps: Sequence[ledger.Gap]) -> None:
+    def appended(file: Path, gaps: Sequence[ledger.Gap], more: Sequence[bytes] = ()) -> None:
         countdown.raise_at("ledger.raise")
         countdown.die_at("ledger.before")
-        append(file, gaps)
+        append(file, gaps, more)
         if countdown.due("ledger.half"):
             os.truncate(file, file.stat().st_size - 20)
             die()

@@ -48,9 +48,13 @@ def summary(status: Status) -> str:
     """One line for a service manager, which shows nothing else."""
     if status.starting or status.stopping:
         return "Stopping" if status.stopping else "Starting"
-    paths = [path for source in status.sources for path in source.paths]
+    paths = [path for source in status.sources for path in source.sockets]
     accepted = sum(path.accepted for path in paths)
     line = f"{accepted} of {_count(len(paths), 'subscription')} accepted"
+    webhooks = [path for source in status.sources for path in source.paths if path.is_webhook]
+    if webhooks:
+        opened = f"{sum(path.accepted for path in webhooks)} of {_count(len(webhooks), 'webhook')} open"
+        line = f"{line}, {opened}" if paths else opened
     return line if status.ready else _printable(f"{line}; {'; '.join(status.not_ready_because)}")
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
+from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
 from typing import Protocol
@@ -15,14 +17,13 @@ from zoomrelay import __version__
 from zoomrelay.admin.fill_rate import FillRate
 from zoomrelay.admin.health import SinkStatus, SpoolStatus, Status
 from zoomrelay.app.parts import build_spool, build_worker, route, sink_starts
-from zoomrelay.app.source import RunningSource, Shared
+from zoomrelay.app.source import RunningSource, Shared, bind_webhooks, close_sockets, paths
 from zoomrelay.clock import Clock, SystemClock
 from zoomrelay.config.models import Config, SinkConfig
-from zoomrelay.config.subscriptions import subscription_id
 from zoomrelay.delivery.taps import Taps
 from zoomrelay.delivery.worker import Worker
 from zoomrelay.errors import SinkError
-from zoomrelay.event import RELAY_SOURCE
+from zoomrelay.event import RELAY_SOURCE, WEBHOOK, Event
 from zoomrelay.intake.admit import Intake
 from zoomrelay.intake.gaps import Trouble
 from zoomrelay.intake.ledger import Ledger
@@ -96,7 +97,7 @@ class Relay:
             self._random,
             self.metrics,
             troubles=self._troubles,
-            on_held=self.taps.offer,
+            on_held=self._note_held,
         )
         self.ledger = Ledger(
             config.state_dir,
@@ -113,6 +114,7 @@ class Relay:
         self._fill_rate = FillRate()
         self._stop = asyncio.Event()
         self._reloading = asyncio.Lock()
+        self._webhook_sockets: dict[str, list[socket.socket]] = {}
 
     # --- life ---------------------------------------------------------------------------------------
 
@@ -126,8 +128,10 @@ class Relay:
             try:
                 if front is not None:
                     await front.open()
+                self._webhook_sockets = bind_webhooks(self.config)
                 await self._serve(front)
             finally:
+                close_sockets(self._webhook_sockets)
                 await self.spool.close()
                 if front is not None:
                     await front.close()
@@ -162,7 +166,13 @@ class Relay:
         shared = Shared(supervisor, self._intake, self.ledger, self.clock, self._random, self.metrics)
         counts = self.spool.stats().sources
         self._sources = {
-            name: RunningSource(source, self.config, shared, counts.get(name, SourceCounts()))
+            name: RunningSource(
+                source,
+                self.config,
+                shared,
+                counts.get(name, SourceCounts()),
+                self._webhook_sockets.get(name),
+            )
             for name, source in self.config.sources.items()
         }
         supervisor.start("intake", self._intake.run())
@@ -313,6 +323,11 @@ class Relay:
 
     # --- what is told -------------------------------------------------------------------------------
 
+    def _note_held(self, events: Sequence[Event]) -> None:
+        self.taps.offer(events)
+        if self._webhook_sockets:
+            self.ledger.came_by_webhook([event for event in events if event.subscription == WEBHOOK])
+
     def _note_shed(self, sink: str, count: int) -> None:
         log.error("spool.shed", sink=sink, events=count, hint="spool.max_bytes is reached and this sink lags")
         self._troubles.add(Trouble.SHED, count, sink=sink)
@@ -377,11 +392,7 @@ class Relay:
 
 
 def _paths(config: Config) -> list[tuple[str, str]]:
-    return [
-        (source.name, subscription_id(subscription))
-        for source in config.sources.values()
-        for subscription in source.subscriptions
-    ]
+    return [(source.name, path) for source in config.sources.values() for path in paths(source)]
 
 
 def _has_changed(sink: str, old: Config, new: Config) -> bool:

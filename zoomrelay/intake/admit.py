@@ -64,6 +64,10 @@ class Intake:
         self._taken_since: float | None = None
         """The same for what is being committed."""
         self._hurry = asyncio.Event()
+        self._gathering_held: asyncio.Future[None] | None = None
+        """Somebody waits for what gathers to be durable."""
+        self.unwritable = False
+        """The spool took nothing the last time."""
         metrics.intake_events.set_function(lambda: self._gate.events)
         metrics.intake_bytes.set_function(lambda: self._gate.bytes)
 
@@ -115,6 +119,13 @@ class Intake:
         """See `Gate.waiting_of`."""
         return self._gate.waiting_of(source)
 
+    async def held(self) -> None:
+        """Return when everything that was let in until now is durable; copies are when their originals are.
+        Only for those who have just let something in."""
+        if self._gathering_held is None:
+            self._gathering_held = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._gathering_held)
+
     def now_ms(self) -> int:
         return int(self.clock.wall() * 1000)
 
@@ -158,12 +169,15 @@ class Intake:
             self._arrived.clear()
             while batch := self._gate.take():
                 self._taken_since, self._gathering_since = self._gathering_since, None
+                held, self._gathering_held = self._gathering_held, None
                 self._emptied.set()
                 await self._hold(batch)
                 if batch.merged:
                     self._spool.count_merged(batch.merged)
                 self._gate.done()
                 self._taken_since = None
+                if held is not None:
+                    held.set_result(None)
             if self._stopping:
                 return
 
@@ -214,9 +228,11 @@ class Intake:
         try:
             await self._spool.append(batch.events, batch.quarantined, self._remembered(batch))
         except SpoolError as error:
+            self.unwritable = True
             if attempt == 1:
                 self.troubles.begin(Trouble.SPOOL_UNWRITABLE, str(error))
                 hint = "nothing is lost: reading pauses when the intake is full, and it is tried again"
                 log.error("intake.spool_unavailable", error=str(error), waiting=self.waiting, hint=hint)
             return False
+        self.unwritable = False
         return True

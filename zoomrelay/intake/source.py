@@ -8,10 +8,11 @@ from typing import Protocol
 import structlog
 
 from zoomrelay import causes
+from zoomrelay.event import WEBHOOK, Event
 from zoomrelay.intake.admit import Intake
 from zoomrelay.intake.gaps import Trouble
 from zoomrelay.intake.identity import Identifier, Unidentifiable
-from zoomrelay.intake.twins import Twins
+from zoomrelay.intake.twins import GRACE_SECONDS, Twins
 from zoomrelay.spool.base import Quarantined, SourceCounts
 
 log = structlog.get_logger()
@@ -35,16 +36,18 @@ class PathListener(Protocol):
 
 
 class SourceIntake:
-    """One source: a `FrameConsumer` for its sessions. Events of several subscriptions are merged; those of
-    a single one are not looked at for copies."""
+    """One source: a `FrameConsumer` for its sessions, and for its webhook. Events of several paths are
+    merged, and so are those of a webhook alone, which Zoom sends again where it heard no answer; those of a
+    single subscription are not looked at for copies."""
 
     def __init__(
         self, intake: Intake, name: str, subscriptions: Sequence[str], *, quiet_after_seconds: float = 0.0
     ) -> None:
-        """`subscriptions`: ids, in the order of the configuration."""
+        """`subscriptions`: ids, in the order of the configuration; `WEBHOOK` is one of them."""
         self.name = name
         self.inversions = 0
         """Events that came after one of a later `event_ts`."""
+        self._merges = len(subscriptions) > 1 or WEBHOOK in subscriptions
         self.twins = Twins(intake.identities.paths) if len(subscriptions) > 1 else None
         self.paths = {
             subscription: PathWatch(self, subscription, 1 << at, quiet_after_seconds)
@@ -64,6 +67,15 @@ class SourceIntake:
     async def room(self) -> None:
         await self._intake.room()
 
+    @property
+    def blocked(self) -> bool:
+        """What is handed over now would not be held soon."""
+        return self._intake.full or self._intake.unwritable
+
+    async def held(self) -> None:
+        """See `Intake.held`."""
+        await self._intake.held()
+
     def events(self, subscription: str, frames: Sequence[Frame]) -> None:
         """Admit events; what cannot be read is kept as a dead letter of the source."""
         read, now_ms = self._read, self._intake.now_ms()
@@ -76,11 +88,12 @@ class SourceIntake:
         self._received += len(events)
         path, now = self.paths[subscription], self.clock.elapsed()
         path.brought(now, len(events))
-        if self.twins is None:
+        if not self._merges:
             self._intake.push(events)
             return
         for event in self._intake.push_merging(events, (self.name, subscription), path.bit):
-            self.twins.first(event.digest, event.name, now)
+            if self.twins is not None and not _may_be_late(event):
+                self.twins.first(event.digest, event.name, now)
             self._note_order(event.event_ts or 0)
 
     def _note_order(self, event_ts: int) -> None:
@@ -172,7 +185,10 @@ class PathWatch:
 
     @property
     def covers(self) -> bool:
-        """Whether it brings what its twins bring, as far as is known; asked while it is accepted."""
+        """Whether it brings what its twins bring, as far as is known; asked while it is accepted. Of a
+        webhook nothing is known: whether Zoom sends there shows by what comes, and that heals."""
+        if self.subscription == WEBHOOK:
+            return False
         differ = self._source.twins is not None and self._source.twins.differ
         return not (self.deaf or differ)
 
@@ -228,6 +244,13 @@ class PathWatch:
 
     def _say(self, event: str, **fields: object) -> None:
         log.warning(event, source=self._source.name, subscription=self.subscription, **fields)
+
+
+def _may_be_late(event: Event) -> bool:
+    """Zoom may have tried in vain before: that no socket brings it now says nothing about the sockets."""
+    if event.subscription != WEBHOOK:
+        return False
+    return event.event_ts is None or event.received_ms - event.event_ts > GRACE_SECONDS * 1000
 
 
 def _sum(counts: SourceCounts) -> int:

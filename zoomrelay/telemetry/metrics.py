@@ -86,6 +86,11 @@ class Metrics:
             "signatures", "Checked signatures by result (valid, invalid, missing).", "source", "result"
         )
 
+        # webhook
+        self.webhook_requests = counter(
+            "webhook_requests", "Requests to a webhook by what became of them.", "source", "result"
+        )
+
         # intake
         self.intake_events = gauge("intake_events", "Events received and not yet durable.")
         self.intake_bytes = gauge("intake_bytes", "Bytes of events received and not yet durable.")
@@ -104,6 +109,10 @@ class Metrics:
         self.gap_seconds = counter("gap_seconds", "Their length, by cause.", "source", "cause")
         self.gap_loss_seconds = counter(
             "gap_loss_seconds", "The same, but for those without loss.", "source", "cause"
+        )
+
+        self.gap_healed_events = counter(
+            "gap_healed_events", "Events of gaps of a subscription that came by webhook.", *path
         )
 
         # delivery
