@@ -24,7 +24,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticKnownError
 
-from zoomrelay.config.addresses import http_url, listen, proxy_url, ws_url
+from zoomrelay.config.addresses import http_url, listen, proxy_url, url_path, ws_url
 from zoomrelay.config.http_headers import header_name, header_value
 from zoomrelay.config.path_template import path_template
 from zoomrelay.config.secrets import FileSecret
@@ -119,7 +119,7 @@ class WebhookConfig(Settings):
 
     listen: Annotated[Listen, Field(min_length=1)]
     """host:port, as in `AdminConfig`; an address of its own."""
-    path: Annotated[Word, Field(pattern=r"^/[!-\"$->@-~]*$")] = "/webhook"
+    path: Annotated[str, AfterValidator(url_path)] = "/webhook"
     secret_token: Annotated[OptionalSecret, ReadOnce] = None
     """None: that of the source."""
     max_body_bytes: SizeBytes = 1024**2

@@ -18,12 +18,14 @@ def broken_webhook_rules(tables: Mapping[Path, Settings]) -> Iterator[Problem]:
     """What is wrong between tables that are right by themselves."""
     for path, table in tables.items():
         if isinstance(table, SourceConfig) and table.webhook is not None:
-            yield from _source_has_what_it_needs(path, table)
+            yield from _source_has_what_it_needs(path, table, tables)
     yield from _addresses_are_their_own(tables)
 
 
-def _source_has_what_it_needs(path: Path, source: SourceConfig) -> Iterator[Problem]:
-    if source.webhook_secret is None:
+def _source_has_what_it_needs(
+    path: Path, source: SourceConfig, tables: Mapping[Path, Settings]
+) -> Iterator[Problem]:
+    if source.webhook_secret is None and (*path, "webhook") in tables:
         cure = "set it, or secret_token of the source: the Secret Token on the app's Feature page"
         yield Problem(dotted((*path, "webhook", "secret_token")), "is missing", cure)
     if source.subscriptions and not source.has_app:

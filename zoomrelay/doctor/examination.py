@@ -21,6 +21,7 @@ from zoomrelay.doctor.receivers import judge_backlog, sink_steps
 from zoomrelay.doctor.socket import STILL_SECONDS, Socket
 from zoomrelay.doctor.source_plan import SourcePlan
 from zoomrelay.doctor.walk import STEP_SECONDS, Step, walk
+from zoomrelay.doctor.webhook import webhook_step
 from zoomrelay.doctor.zoom import REQUEST_SECONDS, App
 from zoomrelay.telemetry.logs import protect_rotating
 from zoomrelay.telemetry.metrics import Metrics
@@ -82,6 +83,12 @@ class Examination:
             self._before_sockets(subscriptions)
 
     def _source_steps(self, source: SourceConfig) -> list[Step]:
+        steps = self._app_steps(source) if source.has_app else []
+        if source.webhook is not None:
+            steps.append(webhook_step(source, source.webhook, lambda: self._machine.relay))
+        return steps
+
+    def _app_steps(self, source: SourceConfig) -> list[Step]:
         tokens = TokenManager(
             source,
             TokenEndpoint(source, self._clock, timeout_seconds=REQUEST_SECONDS),

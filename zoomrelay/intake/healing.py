@@ -75,9 +75,9 @@ class Healing(msgspec.Struct, frozen=True):
         }
 
     def heals(self, gap: Gap) -> bool:
-        """Its events happened in this gap."""
+        """Its events happened in this gap; where somebody set the clock meanwhile, at least the first."""
         same = (self.source, self.subscription) == (gap.source, gap.subscription)
-        return same and gap.from_ms <= self.from_ms and (gap.to_ms is None or self.to_ms <= gap.to_ms)
+        return same and gap.from_ms <= self.from_ms and (gap.to_ms is None or self.from_ms <= gap.to_ms)
 
 
 class _Line(msgspec.Struct, rename={"from_": "from"}):

@@ -146,8 +146,10 @@ class Ledger:
         return self._received(source, subscription)
 
     def twins(self, path: PathLedger) -> list[PathLedger]:
-        """The other paths of its source, but for those that are known to bring less."""
+        """The other subscriptions of its source, but for those that are known to bring less. That a webhook
+        is listened to says nothing: what comes there heals (`healing`)."""
         others = [twin for twin in self._paths.values() if twin.source == path.source and twin is not path]
+        others = [twin for twin in others if twin.subscription != WEBHOOK]
         return [twin for twin in others if self._covers(twin.source, twin.subscription)]
 
     def opened(self, gap: Gap) -> None:

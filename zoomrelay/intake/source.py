@@ -185,10 +185,7 @@ class PathWatch:
 
     @property
     def covers(self) -> bool:
-        """Whether it brings what its twins bring, as far as is known; asked while it is accepted. Of a
-        webhook nothing is known: whether Zoom sends there shows by what comes, and that heals."""
-        if self.subscription == WEBHOOK:
-            return False
+        """Whether it brings what its twins bring, as far as is known; asked while it is accepted."""
         differ = self._source.twins is not None and self._source.twins.differ
         return not (self.deaf or differ)
 

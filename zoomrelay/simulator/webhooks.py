@@ -1,4 +1,4 @@
-"""Sends events by HTTP, as Zoom does to the address of a webhook: challenge, signature, tries and tries again."""
+"""Sends events by HTTP, as Zoom does to a webhook: challenge, signature, one try and three more."""
 
 from __future__ import annotations
 
@@ -119,8 +119,9 @@ class Webhooks:
     # --- the challenge ------------------------------------------------------------------------------
 
     async def _challenge_until_answered(self, url: str) -> None:
-        while self.url == url and not await self.challenge():
+        if self.url == url and not await self.challenge():
             await asyncio.sleep(_CHALLENGE_AGAIN_SECONDS)
+            self._start(self._challenge_until_answered(url))
 
     async def challenge(self) -> bool:
         """Whether the other side knows the secret; nothing is sent to one that does not."""

@@ -524,7 +524,7 @@ async def test_a_stamp_never_says_that_an_unwritten_gap_has_ended(
     house.path.accepted(house.clock.wall())
     append = ledger_module.append
 
-    def slowly(file: Path, gaps: list[Gap]) -> None:
+    def slowly(file: Path, gaps: list[Gap], _more: list[bytes]) -> None:
         append(file, gaps)
         house.path.lost("reset", "", clean=False, heard_until=house.clock.wall())
         house.clock.sleep(7)
