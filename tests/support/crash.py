@@ -15,6 +15,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from aiohttp import web
+
 from zoomrelay import cli
 from zoomrelay.auth import endpoint
 from zoomrelay.auth.record import Record
@@ -25,6 +27,7 @@ from zoomrelay.event import Event
 from zoomrelay.intake import admit, ledger
 from zoomrelay.sinks import disk, http, packing, stdout
 from zoomrelay.spool import sqlite
+from zoomrelay.webhook import reception
 
 VARIABLE = "ZOOMRELAY_TEST_CRASH"
 MODULE = ("-m", "tests.support.crash", "run")
@@ -65,6 +68,13 @@ TOKEN_POINTS = (
     "tokens.ask.after",
 )
 """Where it can die while it gets a token. Two records are kept for each: one before it asks, one after."""
+WEBHOOK_POINTS = (
+    "webhook.push.before",
+    "webhook.push.after",
+    "webhook.held.after",
+    "webhook.answer.after",
+)
+"""Where it can die between a webhook's request and its answer; the commit's own points lie between."""
 FAILURES = ("ledger.raise", "intake.raise", "file.raise")
 """Where a service can fail with an error that nobody expects."""
 
@@ -99,10 +109,10 @@ def die() -> NoReturn:
 
 def main() -> None:
     point, _, passage = os.environ[VARIABLE].partition(":")
-    assert point in POINTS + TOKEN_POINTS + ROTATION + FAILURES, point
+    assert point in POINTS + TOKEN_POINTS + ROTATION + WEBHOOK_POINTS + FAILURES, point
     countdown = Countdown(point, int(passage or 1))
     wraps = (_commits, _settlements, _files, _rotations, _outputs, _posts, _ledgers, _intakes, wrap_tokens)
-    for wrap in wraps:
+    for wrap in (*wraps, _webhooks):
         wrap(countdown)
     cli.main()
 
@@ -232,6 +242,29 @@ def _intakes(countdown: Countdown) -> None:
         done(self)
 
     admit.Gate.done = checked  # type: ignore[method-assign]
+
+
+def _webhooks(countdown: Countdown) -> None:
+    hold, answer = reception.Reception._hold, reception.Reception.answer
+
+    async def held(self: reception.Reception, body: bytes, deadline: float) -> reception.Result:
+        countdown.die_at("webhook.push.before")
+        if countdown.due("webhook.push.after"):
+            self._intake.events("webhook", [reception.Body(body)])
+            die()
+        result = await hold(self, body, deadline)
+        countdown.die_at("webhook.held.after")
+        return result
+
+    async def answered(self: reception.Reception, request: web.BaseRequest) -> web.StreamResponse:
+        response = await answer(self, request)
+        if countdown.due("webhook.answer.after"):
+            await response.prepare(request)
+            await response.write_eof()
+            die()
+        return response
+
+    reception.Reception._hold, reception.Reception.answer = held, answered  # type: ignore[method-assign]
 
 
 def wrap_tokens(countdown: Countdown) -> None:

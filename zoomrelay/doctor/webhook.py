@@ -1,5 +1,5 @@
-"""A webhook's address and certificate; or what the relay that has them says. Whether Zoom gets there cannot be
-told from here: that shows when the URL is validated in the Marketplace."""
+"""A webhook's address and certificate; or what the relay that has them says. Whether Zoom gets there cannot
+be told from here: that shows when the URL is validated in the Marketplace."""
 
 from __future__ import annotations
 

@@ -26,8 +26,8 @@ from zoomrelay.errors import ConfigError
 from zoomrelay.event import WEBHOOK
 from zoomrelay.telemetry.metrics import Metrics
 from zoomrelay.webhook import door, reception
-from zoomrelay.webhook.reception import Body
 from zoomrelay.webhook.receiver import WebhookReceiver
+from zoomrelay.webhook.reception import Body
 
 SECRET = "the-secret-token"
 EVENT = b'{"event":"meeting.started","event_ts":1,"payload":{}}'
@@ -42,10 +42,12 @@ class Intake:
         self.blocked = False
         self.holds = asyncio.Event()
         self.holds.set()
+        self.something = asyncio.Event()
 
     def events(self, subscription: str, frames: Sequence[Body]) -> None:
         assert subscription == WEBHOOK
         self.taken += [frame.content for frame in frames]
+        self.something.set()
 
     def refused(self, subscription: str, raw: bytes) -> None:
         assert subscription == WEBHOOK
@@ -133,8 +135,7 @@ async def test_what_is_zooms_is_held_and_then_answered() -> None:
     async with house() as it:
         it.intake.holds.clear()
         waiting = asyncio.create_task(it.post())
-        while not it.intake.taken:
-            await asyncio.sleep(0.005)
+        await it.intake.something.wait()
         await asyncio.sleep(0.05)
         assert not waiting.done(), "answered before it was held"
         it.intake.holds.set()
