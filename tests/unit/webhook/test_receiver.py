@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import io
 import json
 import socket
 import ssl
@@ -78,7 +79,7 @@ class House:
     def __init__(self, **webhook: Any) -> None:
         self.intake, self.listener = Intake(), Listener()
         self.registry = CollectorRegistry()
-        settings = WebhookConfig(listen="127.0.0.1:0", secret_token=SECRET, **webhook)
+        settings = WebhookConfig(**{"listen": "127.0.0.1:0", "secret_token": SECRET, **webhook})
         source = SourceConfig(name="main", webhook=settings)
         self.receiver = WebhookReceiver(
             source, settings, self.intake, self.listener, SystemClock(), Metrics(self.registry)
@@ -100,7 +101,7 @@ class House:
         method, path = changes.pop("method", "POST"), changes.pop("path", "/webhook")
         headers |= changes.pop("headers", {})
         async with self.http.request(
-            method, self.url + path, data=body, headers=headers, ssl=False, **changes
+            method, self.url + path, data=io.BytesIO(body), headers=headers, ssl=False, **changes
         ) as answer:
             return answer.status, await answer.read()
 
