@@ -1,4 +1,4 @@
-"""`python -m bench [--quick]`: everything, side by side, in one run."""
+"""`python -m bench [--quick]`: everything, side by side, in one run; with `webhook-flood`, that alone."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import asyncio
 import json
 import os
 import platform
+import socket
+import statistics
 import subprocess
 import sys
 import time
@@ -22,7 +24,10 @@ KINDS = {
 }
 
 
-def run(kind: str, count: int, rate: int) -> dict[str, Any]:
+STRANGERS = ("unsigned", "invalid", "oversize")
+
+
+def run(kind: str, count: int, rate: int, *more: str) -> dict[str, Any]:
     """One child against one flood."""
     flood = subprocess.Popen(
         [sys.executable, "-m", "bench.flood", str(count), str(rate)],
@@ -34,7 +39,7 @@ def run(kind: str, count: int, rate: int) -> dict[str, Any]:
     try:
         port = flood.stdout.readline().strip()
         module = "bench.bare" if kind.startswith("bare") else "bench.relay"
-        child = [sys.executable, "-m", module, kind, port, str(count)]
+        child = [sys.executable, "-m", module, kind, port, str(count), *more]
         figures: dict[str, Any] = json.loads(subprocess.check_output(child, timeout=300))
     finally:
         flood.stdin.close()
@@ -77,6 +82,50 @@ def steady(count: int) -> None:
         print(f"{KINDS[kind]:38} {'':41}{_latencies(figures).removeprefix('   ')}", flush=True)
 
 
+def webhook_flood(count: int, rounds: int) -> None:
+    """Calm and besieged in turns, for the machine has its moods. CPU time is the relay's own: where strangers
+    and relay share cores, the rate says more of the strangers' own appetite."""
+    print(f"\nreceiving {count:,} events by socket while strangers knock at the webhook; medians of {rounds}")
+    print(
+        f"{'':38} {'events/s':>9} {'ratio':>6} {'µs CPU':>7} {'ratio':>6} {'peak MB':>8} {'answered/s':>10}"
+    )
+    figures: dict[str, list[dict[str, float]]] = {kind: [] for kind in ("", *STRANGERS)}
+    for _ in range(rounds):
+        for kind, of_kind in figures.items():
+            of_kind.append(_besieged(kind, count))
+    calm = _medians(figures[""])
+    for kind, of_kind in figures.items():
+        it = _medians(of_kind)
+        print(
+            f"{kind or 'nobody':38} {it['events_per_second']:9,.0f}"
+            f" {it['events_per_second'] / calm['events_per_second']:6.2f} {it['cpu_us']:7.1f}"
+            f" {it['cpu_us'] / calm['cpu_us']:6.2f} {it['peak_mb']:8.0f} {it['answered']:10,.0f}",
+            flush=True,
+        )
+
+
+def _besieged(kind: str, count: int) -> dict[str, float]:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+    if not kind:
+        return {**run("sqlite", count, 0, str(port)), "answered": 0.0}
+    strangers = subprocess.Popen(
+        [sys.executable, "-m", "bench.strangers", str(port), kind],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    figures = run("sqlite", count, 0, str(port))
+    answered, _ = strangers.communicate(timeout=30)
+    return {**figures, "answered": int(answered) / (count / figures["events_per_second"])}
+
+
+def _medians(figures: list[dict[str, float]]) -> dict[str, float]:
+    names = ("events_per_second", "cpu_us", "peak_mb", "answered")
+    return {name: statistics.median(one[name] for one in figures) for name in names}
+
+
 def posting(seconds: float) -> None:
     print(f"\nhttp, {http_sink.CONCURRENCY} at a time, to a fast local receiver")
     figures = asyncio.run(http_sink.measure(seconds))
@@ -102,9 +151,13 @@ def starting() -> None:
 def main() -> None:
     quick = "--quick" in sys.argv
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}")
+    if "webhook-flood" in sys.argv:
+        webhook_flood(50_000 if quick else 200_000, 3 if quick else 5)
+        return
     receiving(50_000 if quick else 300_000)
     steady(2_000 if quick else 10_000)
     posting(1 if quick else 5)
+    webhook_flood(50_000 if quick else 200_000, 3)
     growing(100_000 if quick else 1_000_000)
     starting()
 

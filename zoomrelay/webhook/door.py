@@ -26,7 +26,7 @@ from zoomrelay.webhook.budget import Budget
 
 log = structlog.get_logger()
 
-STRANGERS_PER_SECOND = 50.0
+STRANGERS_PER_SECOND = 25.0
 STRANGERS_AT_ONCE = 100
 MAX_CONNECTIONS = 128
 FIRST_REQUEST_SECONDS = 5.0
