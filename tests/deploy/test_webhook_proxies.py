@@ -112,7 +112,8 @@ async def test_the_documented_proxy(tmp_path: Path, proxy: object) -> None:
                 assert it.intake.taken == [EVENT] * 5, "byte for byte"
                 big = b'{"event":"x","payload":"' + b"y" * 900_000 + b'"}'
                 assert await it.post(big) == 200 and it.intake.taken[-1] == big
-                assert await it.post(b"x" * 1_100_000) == 413
+                # Closed unread: whether the proxy sees the answer or the end first is chance.
+                assert await it.post(b"x" * 1_100_000) in (413, 502)
                 assert await it.post(signed=False) == 401
                 assert await it.post(path="/") == 404 and await it.post(path="/metrics") == 404
                 it.intake.blocked = True

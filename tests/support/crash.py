@@ -247,12 +247,14 @@ def _intakes(countdown: Countdown) -> None:
 def _webhooks(countdown: Countdown) -> None:
     hold, answer = reception.Reception._hold, reception.Reception.answer
 
-    async def held(self: reception.Reception, body: bytes, deadline: float) -> reception.Result:
+    async def held(
+        self: reception.Reception, body: bytes, deadline: float, *, stale: bool
+    ) -> reception.Result:
         countdown.die_at("webhook.push.before")
         if countdown.due("webhook.push.after"):
             self._intake.events("webhook", [reception.Body(body)])
             die()
-        result = await hold(self, body, deadline)
+        result = await hold(self, body, deadline, stale=stale)
         countdown.die_at("webhook.held.after")
         return result
 

@@ -63,6 +63,11 @@ class HookedLab(Lab):
     def status(self) -> Status:
         return ControlClient(self.state_dir).get("/status", Status)
 
+    def leaks(self) -> list[str]:
+        files = [self.relay.log_file, self.relay.stdout_file, *self.state_dir.glob("**/*")]
+        held = [str(path) for path in files if path.is_file() and SECRET.encode() in path.read_bytes()]
+        return super().leaks() + [f"{name} holds the secret of the webhook" for name in held]
+
     def judge_webhook(self, *, once: bool) -> None:
         found = oracle.by_webhook(self.zoom.webhooks.since(), self.delivered()["archive"], "main", once=once)
         assert not found, "\n".join([f"seed {self.seed}", *found, self.relay.tail()])

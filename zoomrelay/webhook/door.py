@@ -216,6 +216,9 @@ class Door:
         except OSError:  # no TLS there, or nobody any more
             connection.close()
             return
+        except asyncio.CancelledError:
+            connection.close()
+            raise
         if not transport.is_closing():
             timer = self._loop.call_later(FIRST_REQUEST_SECONDS, self._cut, transport, protocol)
             self._silent[protocol] = timer

@@ -112,7 +112,7 @@ class WebhookReceiver:
         except TimeoutError:
             pass
 
-    async def stop(self, seconds: float = 1.0) -> None:
+    async def stop(self, seconds: float = 0.4) -> None:
         """Close the door; whoever is being answered gets the answer within so many seconds."""
         await self._door.close(seconds)
         self._stopping.set()

@@ -48,8 +48,8 @@ _STATUS = {
     Result.STALE: 401,
     Result.PATH: 404,
     Result.METHOD: 405,
-    Result.SLOW: 408,
     Result.OVERSIZE: 413,
+    Result.SLOW: 503,
     Result.NOT_HELD: 503,
 }
 """Zoom tries again after 500 and above, and after nothing else that is an answer."""
@@ -180,27 +180,25 @@ class Reception:
             return Result.VALIDATED, challenge
         if verdict is Verdict.MISSING:
             raise Refused(Result.UNSIGNED)
-        if verdict is Verdict.STALE:
-            self._keep_stale(body)
-            raise Refused(Result.STALE)
-        self._genuine()
-        return await self._hold(body, deadline), b""
+        if verdict is Verdict.GENUINE:
+            self._genuine()
+        return await self._hold(body, deadline, stale=verdict is Verdict.STALE), b""
 
-    def _keep_stale(self, body: bytes) -> None:
-        """Zoom does not send again what was refused: where our clock is wrong, this is all there is."""
-        if not self._intake.blocked:
-            self._intake.refused(WEBHOOK, body)
-
-    async def _hold(self, body: bytes, deadline: float) -> Result:
+    async def _hold(self, body: bytes, deadline: float, *, stale: bool) -> Result:
+        """A stale one as a dead letter: Zoom does not send again what was refused, so where our clock is
+        wrong, this is all there is."""
         if self._intake.blocked:
             return Result.NOT_HELD
-        self._intake.events(WEBHOOK, [Body(body)])
+        if stale:
+            self._intake.refused(WEBHOOK, body)
+        else:
+            self._intake.events(WEBHOOK, [Body(body)])
         try:
             async with asyncio.timeout_at(deadline):
                 await self._intake.held()
         except TimeoutError:
             return Result.NOT_HELD  # it may be held later; then what Zoom sends again is a copy
-        return Result.HELD
+        return Result.STALE if stale else Result.HELD
 
     def _note(self, result: Result) -> None:
         self._count(result)

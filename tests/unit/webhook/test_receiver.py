@@ -197,6 +197,8 @@ async def test_a_stale_one_is_refused_and_kept() -> None:
             assert await it.post(headers=signed(EVENT, age=age)) == 401
         assert it.intake.kept == [EVENT, EVENT] and not it.intake.taken
         assert it.counted("stale") == 2
+        it.intake.blocked = True
+        assert await it.post(headers=signed(EVENT, age=400)) == 503, "it is to come again"
 
 
 async def test_a_body_without_a_size_is_bounded_too() -> None:
@@ -229,7 +231,7 @@ async def test_the_slow_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
             (b"", b""),
             (b"POST /webh", b""),
             (b"POST /webhook HTTP/1.1\r\nHost: x\r\n", b""),
-            (b"POST /webhook HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nx", b" 408 "),
+            (b"POST /webhook HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nx", b" 503 "),
         ):
             reader, writer = await asyncio.open_connection(host, port)
             writer.write(beginning)
