@@ -22,7 +22,7 @@ ANSWER_SECONDS = 2.5
 """Zoom waits for 3 s, the way there and back included."""
 MAX_READING_BYTES = 16 * 1024**2
 """Of bodies that are being read at the same time."""
-_COMPLAIN_EVERY_SECONDS = 60.0
+_TELL_EVERY_SECONDS = 60.0
 
 
 class Result(StrEnum):
@@ -123,7 +123,8 @@ class Reception:
         self._heard = heard
         self._genuine = genuine
         self._reading_bytes = 0
-        self._complained: dict[Result, float] = {}
+        self._told: dict[Result, float] = {}
+        """When the log last told of it."""
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Never raises."""
@@ -138,7 +139,7 @@ class Reception:
             result = refused.result
         self._note(result)
         response = web.Response(status=_STATUS[result], body=text, headers=_headers(result, text))
-        if _STATUS[result] != 200:
+        if result is not Result.HELD:  # it may have been anybody, who must come in anew
             response.force_close()
         return response
 
@@ -202,13 +203,15 @@ class Reception:
 
     def _note(self, result: Result) -> None:
         self._count(result)
-        if result is Result.VALIDATED:
-            log.info("webhook.validated", source=self._source)
-        if result not in _HINTS:
+        if result is not Result.VALIDATED and result not in _HINTS:
             return
         now = self._clock.elapsed()
-        if now - self._complained.get(result, float("-inf")) >= _COMPLAIN_EVERY_SECONDS:
-            self._complained[result] = now
+        if now - self._told.get(result, float("-inf")) < _TELL_EVERY_SECONDS:
+            return
+        self._told[result] = now
+        if result is Result.VALIDATED:
+            log.info("webhook.validated", source=self._source)
+        else:
             log.warning("webhook.refused", source=self._source, result=str(result), hint=_HINTS[result])
 
 

@@ -245,14 +245,19 @@ async def test_the_slow_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
         assert await it.post() == 200
 
 
-async def test_a_refusal_ends_the_connection() -> None:
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [(b"{}", b"401"), (b'{"event":"endpoint.url_validation","payload":{"plainToken":"a"}}', b"200")],
+    ids=["refused", "challenge"],
+)
+async def test_whoever_may_be_a_stranger_comes_in_anew(body: bytes, status: bytes) -> None:
     async with house() as it:
         host, port = it.address
         reader, writer = await asyncio.open_connection(host, port)
-        request = b"POST /webhook HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
+        request = b"POST /webhook HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
         writer.write(request * 3)
         answers = await asyncio.wait_for(reader.read(), 5)
-        assert answers.count(b"HTTP/1.1 401") == 1
+        assert answers.count(b"HTTP/1.1 " + status) == 1 == answers.count(b"HTTP/1.1 ")
         writer.close()
 
 
