@@ -46,7 +46,6 @@ class HttpConnection:
         url = URL(config.url)
         self._config = config
         self._url = url.with_fragment(None)
-        self._place = f"{url.host_subcomponent}:{url.port}"
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
@@ -67,7 +66,8 @@ class HttpConnection:
             async with asyncio.timeout(self._config.timeout_seconds):
                 response = await self._post(body, headers)
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
-            raise SinkUnavailable(self._trouble(error)) from _presentable(error)
+            words = in_words(error, self._url, self._config.timeout_seconds)
+            raise SinkUnavailable(words) from _presentable(error)
         return await _answer(response, whole=whole)
 
     def _new_session(self) -> aiohttp.ClientSession:
@@ -79,7 +79,7 @@ class HttpConnection:
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             # Not `trust_env`: that asks the environment, in a thread, for every single request.
-            proxy=self._config.proxy or _proxy(self._url),
+            proxy=self._config.proxy or proxy_for(self._url),
         )
 
     def _tls(self) -> ssl.SSLContext | bool:
@@ -115,28 +115,38 @@ class HttpConnection:
         data = body if len(body) <= LARGE_BYTES else io.BytesIO(body)
         return await self._session.post(self._url, data=data, headers=headers, allow_redirects=False)
 
-    def _trouble(self, error: Exception) -> str:
-        """What went wrong, in our own words: those of aiohttp may hold the whole URL."""
-        match error:
-            case TimeoutError():
-                return f"no answer from {self._place} within {self._config.timeout_seconds:g} s"
-            case aiohttp.ClientHttpProxyError():
-                return f"the proxy answered HTTP {error.status}"
-            case aiohttp.ClientProxyConnectionError():
-                return f"cannot connect to the proxy {error.host}:{error.port}"
-            case aiohttp.ClientConnectorCertificateError():
-                return f"certificate of {self._place} not trusted: {error.certificate_error}"
-            case aiohttp.ClientConnectorDNSError() | UnicodeError():  # the latter for "crm..internal"
-                return f"no address found for {self._url.host}"
-            case aiohttp.ClientConnectorSSLError():
-                return f"TLS handshake with {self._place} failed: {error.strerror}"
-            case aiohttp.ClientConnectorError():
-                why = os.strerror(error.errno) if error.errno else error.strerror
-                return f"cannot connect to {self._place}: {why}"
-            case aiohttp.ClientResponseError():
-                return f"{self._place} does not answer in HTTP"
-            case _:
-                return f"{self._place} closed the connection without an answer"
+
+def in_words(error: Exception, url: URL, timeout_seconds: float) -> str:
+    """What went wrong with a request to `url`, in our own words: those of aiohttp may hold all of it."""
+    place = f"{url.host_subcomponent}:{url.port}"
+    match error:
+        case TimeoutError():
+            return f"no answer from {place} within {timeout_seconds:g} s"
+        case aiohttp.ClientHttpProxyError():
+            return f"the proxy answered HTTP {error.status}"
+        case aiohttp.ClientProxyConnectionError():
+            return f"cannot connect to the proxy {error.host}:{error.port}"
+        case aiohttp.ClientConnectorCertificateError():
+            return f"certificate of {place} not trusted: {error.certificate_error}"
+        case aiohttp.ClientConnectorDNSError() | UnicodeError():  # the latter for "crm..internal"
+            return f"no address found for {url.host}"
+        case aiohttp.ClientConnectorSSLError():
+            return f"TLS handshake with {place} failed: {error.strerror}"
+        case aiohttp.ClientConnectorError():
+            why = os.strerror(error.errno) if error.errno else error.strerror
+            return f"cannot connect to {place}: {why}"
+        case aiohttp.ClientResponseError():
+            return f"{place} does not answer in HTTP"
+        case _:
+            return f"{place} closed the connection without an answer"
+
+
+def proxy_for(url: URL) -> str | None:
+    """The environment's proxy for `url`, by the usual HTTP_PROXY, HTTPS_PROXY and NO_PROXY."""
+    proxy = getproxies().get(url.scheme)
+    if not proxy or proxy_bypass(url.host or ""):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
 
 
 async def _answer(response: aiohttp.ClientResponse, *, whole: bool) -> Answer:
@@ -174,14 +184,6 @@ def _own_headers(config: HttpSinkConfig) -> CIMultiDict[str]:
 def _no_password() -> str:
     """For a key that is encrypted: without this, OpenSSL would ask for it on the terminal."""
     return ""
-
-
-def _proxy(url: URL) -> str | None:
-    """The environment's proxy for `url`, by the usual HTTP_PROXY, HTTPS_PROXY and NO_PROXY."""
-    proxy = getproxies().get(url.scheme)
-    if not proxy or proxy_bypass(url.host or ""):
-        return None
-    return proxy if "://" in proxy else f"http://{proxy}"
 
 
 def _presentable(error: Exception) -> Exception | None:
