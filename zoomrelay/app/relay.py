@@ -1,10 +1,9 @@
-"""The composition root: the only place where concrete parts are chosen and joined."""
+"""A relay: its rooms joined, started, stopped and reloaded."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 from typing import Protocol
@@ -14,18 +13,12 @@ from prometheus_client import CollectorRegistry
 
 from zoomrelay import __version__
 from zoomrelay.admin.fill_rate import FillRate
-from zoomrelay.admin.health import PathStatus, SinkStatus, SourceStatus, SpoolStatus, Status
-from zoomrelay.auth.endpoint import TokenEndpoint
-from zoomrelay.auth.manager import TokenManager
-from zoomrelay.auth.stores.file import FileStore
+from zoomrelay.admin.health import SinkStatus, SpoolStatus, Status
+from zoomrelay.app.parts import build_spool, build_worker, route, sink_starts
+from zoomrelay.app.source import RunningSource, Shared
 from zoomrelay.clock import Clock, SystemClock
-from zoomrelay.config.models import Config, HttpSinkConfig, SinkConfig, SourceConfig
+from zoomrelay.config.models import Config, SinkConfig
 from zoomrelay.config.subscriptions import subscription_id
-from zoomrelay.delivery.batching import Batching
-from zoomrelay.delivery.lane_worker import LaneWorker
-from zoomrelay.delivery.router import Route
-from zoomrelay.delivery.shielded import ShieldedSpool
-from zoomrelay.delivery.stream_worker import StreamWorker
 from zoomrelay.delivery.taps import Taps
 from zoomrelay.delivery.worker import Worker
 from zoomrelay.errors import SinkError
@@ -35,18 +28,9 @@ from zoomrelay.intake.gaps import Trouble
 from zoomrelay.intake.ledger import Ledger
 from zoomrelay.intake.source import SourceIntake
 from zoomrelay.intake.troubles import Troubles
-from zoomrelay.privacy.shield import Shield, Treatment
-from zoomrelay.session.runner import SessionRunner
-from zoomrelay.session.twins import Twins
-from zoomrelay.sinks import registry
-from zoomrelay.spool.base import Choice, Reading, Replay, SinkStart, SourceCounts, Spool, SpoolStats
-from zoomrelay.spool.eviction import OnShed
-from zoomrelay.spool.memory import MemorySpool
-from zoomrelay.spool.sqlite import SqliteSpool
-from zoomrelay.spool.sqlite_store import OnSetAside
+from zoomrelay.spool.base import Choice, Replay, SourceCounts, SpoolStats
 from zoomrelay.spool.statedir import StateDirectory
 from zoomrelay.supervisor import Supervisor
-from zoomrelay.telemetry.logs import protect_rotating
 from zoomrelay.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
@@ -120,14 +104,12 @@ class Relay:
             self.metrics,
             self._intake.held_until_ms,
             troubles=self._troubles,
-            received=lambda source, subscription: self._intakes[source].paths[subscription].received,
-            covers=lambda source, subscription: self._intakes[source].paths[subscription].covers,
+            received=lambda source, subscription: self._sources[source].intake.paths[subscription].received,
+            covers=lambda source, subscription: self._sources[source].intake.paths[subscription].covers,
             announce=self._announce_gap,
         )
         self._workers: dict[str, Worker] = {}
-        self._intakes: dict[str, SourceIntake] = {}
-        self._sessions: dict[str, list[SessionRunner]] = {}
-        self._tokens: dict[str, TokenManager] = {}
+        self._sources: dict[str, RunningSource] = {}
         self._fill_rate = FillRate()
         self._stop = asyncio.Event()
         self._reloading = asyncio.Lock()
@@ -177,13 +159,17 @@ class Relay:
         for config in self.config.sinks.values():
             self._start_sink(supervisor, config)
         self._intake.open()
-        for source in self.config.sources.values():
-            self._intakes[source.name] = self._build_intake(source)
+        shared = Shared(supervisor, self._intake, self.ledger, self.clock, self._random, self.metrics)
+        counts = self.spool.stats().sources
+        self._sources = {
+            name: RunningSource(source, self.config, shared, counts.get(name, SourceCounts()))
+            for name, source in self.config.sources.items()
+        }
         supervisor.start("intake", self._intake.run())
         self.ledger.open(_paths(self.config), self.spool.last_received())
         supervisor.start("ledger", self.ledger.run())
-        for source in self.config.sources.values():
-            self._start_source(supervisor, source)
+        for running in self._sources.values():
+            running.start()
         log.info(
             "relay.started",
             version=__version__,
@@ -193,42 +179,8 @@ class Relay:
             sinks=list(self.config.sinks),
         )
 
-    def _start_source(self, supervisor: Supervisor, source: SourceConfig) -> None:
-        endpoint = TokenEndpoint(source, self.clock)
-        tokens = TokenManager(
-            source,
-            endpoint,
-            self.clock,
-            self._random,
-            self.metrics,
-            store=FileStore(self.config.state_dir, source),
-            protect=protect_rotating,
-        )
-        self._tokens[source.name] = tokens
-        supervisor.start(f"tokens.{source.name}", tokens.run())
-        consumer = self._intakes[source.name]
-        twins = Twins()
-        runners = []
-        for subscription in source.subscriptions:
-            ledger_path = self.ledger.path(source.name, subscription_id(subscription))
-            listener = consumer.paths[ledger_path.subscription].then(ledger_path)
-            runner = SessionRunner(
-                source,
-                subscription,
-                tokens,
-                consumer,
-                listener,
-                self.clock,
-                self._random,
-                self.metrics,
-                twins=twins,
-            )
-            supervisor.start(_session_name(source.name, runner), runner.run())
-            runners.append(runner)
-        self._sessions[source.name] = runners
-
     def _start_sink(self, supervisor: Supervisor, config: SinkConfig) -> None:
-        worker = self._build_worker(config)
+        worker = build_worker(config, self.config.privacy, self.spool, self.clock, self._random, self.metrics)
         self._workers[config.name] = worker
         supervisor.start(_sink_name(config.name), worker.run())
 
@@ -265,16 +217,15 @@ class Relay:
             log.warning("sink.stopped_in_flight", sink=name, hint="what was under way may be sent again")
 
     async def _stop_receiving(self, supervisor: Supervisor, deadline: float) -> None:
-        runners = [(name, runner) for name, group in self._sessions.items() for runner in group]
-        for name, runner in runners:
-            supervisor.may_end(_session_name(name, runner))
+        for source in self._sources.values():
+            source.may_end()
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
-                await asyncio.gather(*(runner.stop() for _, runner in runners))
+                await asyncio.gather(*(source.stop() for source in self._sources.values()))
         except TimeoutError:
             pass
-        for name, runner in runners:
-            await supervisor.cancel(_session_name(name, runner))
+        for source in self._sources.values():
+            await source.cancel()
         self.ledger.settle_troubles(finish=True)
         supervisor.may_end("intake")
         self._intake.stop()
@@ -318,8 +269,8 @@ class Relay:
                     "log": new.log.model_copy(update={"format": old.log.format}),
                 }
             )
-            for runner in (runner for group in self._sessions.values() for runner in group):
-                runner.try_now()
+            for source in self._sources.values():
+                source.try_now()
             return _needs_restart(old, new)
 
     # --- replay -------------------------------------------------------------------------------------
@@ -327,7 +278,7 @@ class Relay:
     async def begin_replay(self, sink: str, choice: Choice, events_per_second: float | None) -> Replay:
         """Send events once more to a sink, of those that it wants; `end_replay` must follow. Raises what
         `Spool.begin_replay` does."""
-        wants = _route(self.config.sinks[sink]).wants if sink in self.config.sinks else choice.wants
+        wants = route(self.config.sinks[sink]).wants if sink in self.config.sinks else choice.wants
         both = replace(choice, wants=lambda name, source: choice.wants(name, source) and wants(name, source))
         replay = await self.spool.begin_replay(sink, both, events_per_second)
         log.info("replay.started", sink=sink, since_ms=choice.since_ms, until_ms=choice.until_ms)
@@ -360,39 +311,7 @@ class Relay:
         worker.stop()
         await self._supervisor.finish(_sink_name(name), self.config.drain_seconds)
 
-    # --- parts --------------------------------------------------------------------------------------
-
-    def _build_intake(self, source: SourceConfig) -> SourceIntake:
-        subscriptions = [subscription_id(subscription) for subscription in source.subscriptions]
-        intake = SourceIntake(
-            self._intake, source.name, subscriptions, quiet_after_seconds=source.quiet_after_seconds
-        )
-        intake.begin_counting(self.spool.stats().sources.get(source.name, SourceCounts()))
-        return intake
-
-    def _build_worker(self, config: SinkConfig) -> Worker:
-        sink = registry.build(config, self.clock)
-        route, spool = _route(config), self._reading_for(config)
-        if isinstance(config, HttpSinkConfig):
-            return LaneWorker(
-                sink,
-                route,
-                spool,
-                self._random,
-                self.metrics,
-                ordering=config.ordering,
-                give_up_after_seconds=config.give_up_after_seconds,
-                batching=Batching(config.batch_events, config.batch_bytes, config.batch_seconds),
-                max_rate=config.max_rate,
-            )
-        return StreamWorker(sink, route, spool, self._random, self.metrics)
-
-    def _reading_for(self, config: SinkConfig) -> Reading:
-        if config.privacy == "off":
-            return self.spool
-        privacy = self.config.privacy
-        key = privacy.key.get_secret_value().encode() if privacy.key else b""
-        return ShieldedSpool(self.spool, Shield(Treatment(config.privacy), key, privacy.kinds()))
+    # --- what is told -------------------------------------------------------------------------------
 
     def _note_shed(self, sink: str, count: int) -> None:
         log.error("spool.shed", sink=sink, events=count, hint="spool.max_bytes is reached and this sink lags")
@@ -402,7 +321,8 @@ class Relay:
         """Put a gap event into the stream, if a sink is to get such."""
         wanted = any(sink.gap_events for sink in self.config.sinks.values())
         if wanted:
-            intake = self._intakes.get(source) or SourceIntake(self._intake, source or RELAY_SOURCE, [])
+            running = self._sources.get(source)
+            intake = running.intake if running else SourceIntake(self._intake, source or RELAY_SOURCE, [])
             intake.own(content)
         return wanted
 
@@ -445,92 +365,15 @@ class Relay:
             now=self.clock.wall(),
             starting=not self.started.is_set(),
             stopping=self._stop.is_set(),
-            sources=[self._source_status(name, stats) for name in self._sessions],
+            sources=[source.status(stats) for source in self._sources.values()],
             sinks=sinks,
             spool=spool,
             stuck=self._stuck(stats),
         )
 
     def _stuck(self, stats: SpoolStats) -> list[str]:
-        stuck = [
-            _session_name(source, runner)
-            for source, runners in self._sessions.items()
-            for runner in runners
-            if runner.stalled
-        ]
+        stuck = [name for source in self._sources.values() for name in source.stalled()]
         return stuck + (["spool"] if stats.busy_seconds > _SPOOL_STUCK_SECONDS else [])
-
-    def _source_status(self, name: str, stats: SpoolStats) -> SourceStatus:
-        counts, intake = stats.sources.get(name, SourceCounts()), self._intakes[name]
-        tokens = self._tokens[name]
-        trouble = tokens.trouble
-        return SourceStatus(
-            name=name,
-            paths=[self._path_status(name, runner, stats) for runner in self._sessions[name]],
-            counts=counts,
-            conservation_error=intake.conservation_error(counts),
-            merge_ratio=intake.twins.merge_ratio if intake.twins else None,
-            inversions=intake.inversions,
-            token_usable=tokens.usable,
-            token_refused=trouble is not None and not trouble.retryable,
-            token_error=str(trouble or ""),
-            token_cure=trouble.cure if trouble else "",
-        )
-
-    def _path_status(self, source: str, runner: SessionRunner, stats: SpoolStats) -> PathStatus:
-        gap = self.ledger.path(source, runner.subscription).open_gap()
-        counts = stats.paths.get((source, runner.subscription), SourceCounts())
-        watch = self._intakes[source].paths[runner.subscription]
-        return PathStatus(
-            subscription=runner.subscription,
-            state=runner.state.value,
-            accepted=runner.accepted_since is not None,
-            accepted_since=runner.accepted_since,
-            last_error=runner.last_error,
-            cure=runner.cure,
-            attempt=runner.attempt,
-            next_attempt_at=runner.next_attempt_at,
-            gap_since=None if gap is None else gap.from_ms / 1000,
-            first=counts.appended,
-            merged=counts.merged,
-            missed=watch.missed,
-            deaf=watch.deaf,
-            quiet=watch.quiet,
-            trouble=watch.trouble,
-            contested=runner.contested,
-        )
-
-
-def build_spool(
-    config: Config,
-    clock: Clock,
-    on_shed: OnShed = lambda _sink, _count: None,
-    on_set_aside: OnSetAside = lambda _count: None,
-    reclaim: Callable[[], None] = lambda: None,
-) -> Spool:
-    """The spool of this configuration, not opened; the caller holds the state directory's lock, and
-    `reclaim` takes it anew where the directory has vanished."""
-    limit = config.spool.max_bytes
-    if config.spool.type == "memory":
-        return MemorySpool(max_bytes=limit, clock=clock, on_shed=on_shed)
-    return SqliteSpool(
-        config.state_dir,
-        max_bytes=limit,
-        clock=clock,
-        on_shed=on_shed,
-        on_set_aside=on_set_aside,
-        reclaim=reclaim,
-        retain_seconds=config.spool.retain_seconds,
-    )
-
-
-def sink_starts(config: Config) -> list[SinkStart]:
-    """The sinks of this configuration, as the spool must know them."""
-    return [SinkStart(sink.name, sink.start, _route(sink).wants) for sink in config.sinks.values()]
-
-
-def _route(sink: SinkConfig) -> Route:
-    return Route(sink.events, sink.sources, gap_events=sink.gap_events)
 
 
 def _paths(config: Config) -> list[tuple[str, str]]:
@@ -554,7 +397,3 @@ def _needs_restart(old: Config, new: Config) -> list[str]:
 
 def _sink_name(name: str) -> str:
     return f"sink.{name}"
-
-
-def _session_name(source: str, runner: SessionRunner) -> str:
-    return f"session.{source}.{runner.subscription}"
