@@ -14,6 +14,7 @@ from zoomrelay.admin.collector import StatusCollector
 from zoomrelay.admin.control import ControlServer
 from zoomrelay.admin.health import Status
 from zoomrelay.admin.notify import Notifier
+from zoomrelay.admin.ping import Pinger
 from zoomrelay.admin.replay import Order
 from zoomrelay.admin.server import AdminServer
 from zoomrelay.admin.tapping import Feed
@@ -37,7 +38,13 @@ class Front:
     ) -> None:
         self._relay = relay
         self._load = load
-        self.admin = AdminServer(relay.config.admin.listen, self.status, relay.metrics.registry)
+        self.admin = AdminServer(
+            relay.config.admin.listen,
+            self.status,
+            relay.metrics.registry,
+            token=lambda: relay.config.admin.bearer_token,
+        )
+        self._pinger = Pinger(lambda: relay.config.admin.ping_url, self.status, relay.metrics)
         self._control = ControlServer(relay.config.state_dir, self)
         self._notifier = Notifier(environ)
         relay.metrics.registry.register(StatusCollector(self.status))
@@ -51,11 +58,12 @@ class Front:
         await self._control.open()
 
     async def run(self) -> None:
-        """Keep the service manager informed, and the control socket there."""
+        """Keep the service manager and the dead-man's switch informed, and the control socket there."""
         await self._relay.started.wait()
         self._notifier.ready()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._control.keep(), name="control.keep")
+            tasks.create_task(self._pinger.run(), name="ping")
             await self._notifier.run(self.status)
 
     def stopping(self) -> None:

@@ -123,6 +123,16 @@ class Status(msgspec.Struct, frozen=True):
         return not self.not_ready_because
 
     @property
+    def unwell_because(self) -> list[str]:
+        """In words, why nobody should believe that all is well: it is not ready, something is stuck, or
+        events are not accounted for."""
+        stuck = [f"{part} is stuck" for part in self.stuck]
+        sinks = [f"sink {sink.name}" for sink in self.sinks if sink.conservation_error]
+        sources = [f"source {source.name}" for source in self.sources if source.conservation_error]
+        unaccounted = [f"{name}: events are not accounted for" for name in sinks + sources]
+        return self.not_ready_because + stuck + unaccounted
+
+    @property
     def not_ready_because(self) -> list[str]:
         """In words, why the relay is not ready; empty if it is. Ready means: at least one subscription of
         each source is accepted and neither deaf nor quiet (a source without any has a token), Zoom refuses

@@ -245,9 +245,9 @@ class Relay:
     # --- reload -------------------------------------------------------------------------------------
 
     async def reload(self, new: Config) -> list[str]:
-        """Take over what can change while running: sinks, routes and the log level (which the caller
-        sets). Files are reopened, and a session that waits for its next attempt makes it. Returns the
-        settings that differ and need a restart."""
+        """Take over what can change while running: sinks, routes, `[admin]` but for its address, and the
+        log level (which the caller sets). Files are reopened, and a session that waits for its next
+        attempt makes it. Returns the settings that differ and need a restart."""
         async with self._reloading:
             old = self.config
             for name in old.sinks.keys() - new.sinks.keys():
@@ -266,6 +266,7 @@ class Relay:
                 update={
                     "sinks": new.sinks,
                     "drain_seconds": new.drain_seconds,
+                    "admin": new.admin.model_copy(update={"listen": old.admin.listen}),
                     "log": new.log.model_copy(update={"format": old.log.format}),
                 }
             )
@@ -390,8 +391,9 @@ def _has_changed(sink: str, old: Config, new: Config) -> bool:
 
 
 def _needs_restart(old: Config, new: Config) -> list[str]:
-    names = ("state_dir", "sources", "spool", "admin")
+    names = ("state_dir", "sources", "spool")
     differ = [name for name in names if getattr(old, name) != getattr(new, name)]
+    differ += ["admin.listen"] if old.admin.listen != new.admin.listen else []
     return differ + (["log.format"] if old.log.format != new.log.format else [])
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,9 +15,8 @@ from zoomrelay import causes
 from zoomrelay.cli import exits
 from zoomrelay.cli.columns import printable
 from zoomrelay.cli.options import ConfigOption, load_config
-from zoomrelay.config.files import RUN_SECRETS
 from zoomrelay.config.load import Loaded
-from zoomrelay.config.schema import field_at, is_secret
+from zoomrelay.config.secret_files import secret_files
 from zoomrelay.doctor.examination import Examination
 from zoomrelay.doctor.finding import Report, Verdict, any_failed
 from zoomrelay.errors import ConfigError
@@ -101,19 +98,6 @@ def _quiet(loaded: Loaded) -> None:
 
 def _where(loaded: Loaded) -> str:
     return f"valid, from {loaded.file or 'the environment'}"
-
-
-def secret_files(loaded: Loaded) -> list[Path]:
-    """Files in which a secret stands, without those that a service manager or container keeps for us."""
-    private = [Path(d) for d in (os.environ.get("CREDENTIALS_DIRECTORY"), RUN_SECRETS) if d]
-    inline = any(origin == str(loaded.file) for path, origin in loaded.origins.items() if _is_secret(path))
-    files = [file for file in loaded.files_read if file != loaded.file or inline]
-    return [file for file in files if not any(file.is_relative_to(directory) for directory in private)]
-
-
-def _is_secret(path: str) -> bool:
-    field = field_at(tuple(path.split(".")))
-    return field is not None and is_secret(field)
 
 
 # --- what is shown ------------------------------------------------------------------------------------

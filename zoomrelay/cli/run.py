@@ -11,9 +11,11 @@ from typing import Any
 
 import structlog
 
+from zoomrelay import causes
 from zoomrelay.app import Relay
 from zoomrelay.cli.options import ConfigOption, load_config
 from zoomrelay.config.models import Config
+from zoomrelay.config.secret_files import open_to_all, secret_files
 from zoomrelay.config.settings import RelaySettings
 from zoomrelay.errors import ConfigError, ControlRefused
 from zoomrelay.front import Front
@@ -27,6 +29,8 @@ def command(config: ConfigOption = None) -> None:
     loaded = load_config(config, into=RelaySettings)
     protect_config(loaded.config)
     configure_logging(loaded.config.log)
+    if exposed := open_to_all(secret_files(loaded)):
+        log.warning("config.secrets_exposed", files=exposed, cure=causes.SECRET_OPEN.cure)
     run_loop(Process(loaded.config, config).run())
 
 

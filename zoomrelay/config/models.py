@@ -34,6 +34,8 @@ from zoomrelay.privacy.fields import Kind
 
 KEEP = "keep"
 """In `privacy.fields`: what the built-in map names is not hidden."""
+TOKEN_AT_LEAST = 16
+"""Characters of a token that others must not guess."""
 EventFormat = Literal["raw", "envelope"]
 """What every sink can write."""
 HttpFormat = Literal["raw", "envelope", "zoom-webhook", "cloudevents", "standard-webhooks", "splunk-hec"]
@@ -80,6 +82,22 @@ def _secret_or_none(value: object) -> object:
 def _as_it_was(value: object) -> object:
     """A secret that is not read anew while the relay runs forgets its file."""
     return value.get_secret_value() if isinstance(value, FileSecret) else value
+
+
+def _hard_to_guess(value: SecretStr | None) -> SecretStr | None:
+    text = value.get_secret_value() if value else ""
+    if value and not (len(text) >= TOKEN_AT_LEAST and re.fullmatch(r"[\x21-\x7e]+", text)):
+        raise ValueError(
+            f"must be at least {TOKEN_AT_LEAST} plain characters without spaces, for instance of"
+            " `openssl rand -hex 32`"
+        )
+    return value
+
+
+def _secret_url(value: SecretStr | None) -> SecretStr | None:
+    if value:
+        http_url(value.get_secret_value())
+    return value
 
 
 Seconds = Annotated[float, BeforeValidator(_not_a_switch), Field(allow_inf_nan=False)]
@@ -286,6 +304,16 @@ SinkConfig = Annotated[StdoutSinkConfig | FileSinkConfig | HttpSinkConfig, Field
 class AdminConfig(Settings):
     listen: Listen = "127.0.0.1:9464"
     """host:port; empty turns the TCP port off. `listen_address` takes it apart."""
+    bearer_token: Annotated[OptionalSecret, AfterValidator(_hard_to_guess), ReadOnce] = None
+    """What the TCP port asks of visitors, but for `/livez` and `/readyz`; None: nothing."""
+    ping_url: Annotated[OptionalSecret, AfterValidator(_secret_url), ReadOnce] = None
+    """Called once a minute while all is well. A secret: whoever knows it can pretend that all is well."""
+
+    def secrets(self) -> list[str]:
+        """Every secret in it, in plain text, to be kept out of whatever is shown."""
+        given = [one.get_secret_value() for one in (self.bearer_token, self.ping_url) if one is not None]
+        parts = [part for text in given for part in re.split(r"[/?&=#]", text)]
+        return [*given, *(part for part in parts if len(part) >= TOKEN_AT_LEAST)]
 
 
 class PrivacyConfig(Settings):

@@ -41,6 +41,7 @@ _HEADER_SECRET_LENGTH = 12
 
 def protect_config(config: Config) -> None:
     """Protects every secret of `config`, and the account ids."""
+    protect(*config.admin.secrets())
     for source in config.sources.values():
         protect(source.account_id)
         for client_secret in (source.client_secret, source.client_secret_next):

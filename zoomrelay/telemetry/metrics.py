@@ -106,6 +106,9 @@ class Metrics:
             "gap_loss_seconds", "The same, but for those without loss.", "source", "cause"
         )
 
+        # admin
+        self.pings = counter("pings", "Calls of admin.ping_url by result (sent, failed).", "result")
+
         # delivery
         self.sink_attempts = counter("sink_attempts", "Calls of a sink by result.", "sink", "result")
         self.sink_healthy = gauge("sink_healthy", "0 while a sink fails.", "sink")

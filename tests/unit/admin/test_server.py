@@ -13,8 +13,9 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.unit.admin.fakes import FakeRelay, lost_path, source, spool, status
+from zoomrelay.admin.access import host_is_ours
 from zoomrelay.admin.collector import StatusCollector
-from zoomrelay.admin.server import AdminServer, host_is_ours
+from zoomrelay.admin.server import AdminServer
 from zoomrelay.errors import ConfigError
 from zoomrelay.telemetry.redaction import protect
 
