@@ -110,7 +110,7 @@ async def test_the_reload_command(zoom: Simulator, file: Path, capsys: pytest.Ca
         assert (await reload())[0] == 0
         file.write_text(toml(zoom, file.parent, listen=""))
         code, told, _ = await reload()
-        assert code == 0 and "These settings need a restart: admin\n" in told
+        assert code == 0 and "These settings need a restart: admin.listen\n" in told
         file.write_text(toml(zoom, file.parent, more="[sinks.more]\ntype = 'nothing'\n"))
         code, _, told = await reload()
         assert code == 78 and "sinks.more" in told
@@ -138,7 +138,7 @@ async def test_a_reload_adds_a_sink_and_touches_no_socket(zoom: Simulator, file:
         assert len(one.front.status().sinks) == 2
 
         file.write_text(toml(zoom, file.parent, listen=""))
-        assert await reload(one) == {"needs_restart": ["admin"]}
+        assert await reload(one) == {"needs_restart": ["admin.listen"]}
         assert [sink.name for sink in one.front.status().sinks] == ["archive"]
         assert 'sink="more"' not in (await one.get("/metrics"))[1]
         assert len(zoom.journal.connections) == 1 and zoom.accepted == 1

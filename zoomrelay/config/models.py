@@ -27,7 +27,7 @@ from pydantic_core import PydanticKnownError
 from zoomrelay.config.addresses import http_url, listen, proxy_url, ws_url
 from zoomrelay.config.http_headers import header_name, header_value
 from zoomrelay.config.path_template import path_template
-from zoomrelay.config.secrets import FileSecret
+from zoomrelay.config.secrets import FileSecret, UnreadableSecret
 from zoomrelay.config.sizes import size_bytes
 from zoomrelay.config.subscriptions import subscription
 from zoomrelay.privacy.fields import Kind
@@ -86,6 +86,8 @@ def _as_it_was(value: object) -> object:
 
 def _hard_to_guess(value: SecretStr | None) -> SecretStr | None:
     text = value.get_secret_value() if value else ""
+    if isinstance(value, UnreadableSecret):
+        return value
     if value and not (len(text) >= TOKEN_AT_LEAST and re.fullmatch(r"[\x21-\x7e]+", text)):
         raise ValueError(
             f"must be at least {TOKEN_AT_LEAST} plain characters without spaces, for instance of"
@@ -95,7 +97,7 @@ def _hard_to_guess(value: SecretStr | None) -> SecretStr | None:
 
 
 def _secret_url(value: SecretStr | None) -> SecretStr | None:
-    if value:
+    if value and not isinstance(value, UnreadableSecret):
         http_url(value.get_secret_value())
     return value
 
