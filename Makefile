@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -n 4 --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full check format docs lock bench soak clean
+.PHONY: help demo test test-full check audit format docs lock bench soak clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/'
@@ -37,6 +37,9 @@ check: $(VENV)/.dev  ## formatting, lint, types, import contracts
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+audit: $(VENV)/.run  ## known vulnerabilities of the locked packages, where osv.dev can be reached
+	@$(BIN)/python -m tools.audit requirements.lock requirements-dev.lock requirements-build.lock
 
 format: $(VENV)/.dev  ## format and mend what can be mended
 	@$(BIN)/ruff format .
