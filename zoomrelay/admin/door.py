@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import cast
 
 from aiohttp import web
 
@@ -72,8 +73,8 @@ class _Visitor(web.RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        assert isinstance(transport, asyncio.Transport)
-        self._end = asyncio.get_running_loop().call_later(self._seconds, transport.abort)
+        stream = cast(asyncio.Transport, transport)  # uvloop's are of no class of asyncio's
+        self._end = asyncio.get_running_loop().call_later(self._seconds, stream.abort)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         if self._end is not None:

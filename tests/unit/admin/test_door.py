@@ -165,7 +165,24 @@ async def test_who_reads_slowly_has_to_go() -> None:
     await runner.cleanup()
 
 
-async def test_of_many_the_oldest_have_to_go_and_a_probe_is_answered() -> None:
+async def test_who_comes_in_crowds_keeps_no_probe_out() -> None:
+    await _crowd()
+
+
+def test_uvloop_does_the_same() -> None:
+    async def all_of_it() -> None:
+        await test_one_request_for_each_connection()
+        await test_who_speaks_slowly_has_to_go()
+        await test_who_reads_slowly_has_to_go()
+        await _crowd()
+
+    uvloop = pytest.importorskip("uvloop")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(all_of_it())
+
+
+async def _crowd() -> None:
+    """Of many the oldest have to go."""
     async with serving() as server:
         crowd = [await Stranger.at(server.addresses[0]) for _ in range(MOST_VISITORS + 8)]
         assert status_of(await said(server, LIVE)) == 200
