@@ -163,7 +163,7 @@ TOKEN = "admin.bearer_token"
 
 
 def _uncommented(text: str) -> Any:
-    return yaml.safe_load(re.sub(r"(?m)^( *)#(?=\S| {2}\S)", r"\1", re.sub(r"(?m)^ *# \S.*$", "", text)))
+    return yaml.safe_load(re.sub(r"(?m)^( *)#(?=\S| {2,}\S)", r"\1", re.sub(r"(?m)^ *# \S.*$", "", text)))
 
 
 def test_the_service_monitor_can_have_the_token() -> None:

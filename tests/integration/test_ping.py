@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from tests.support.fronted import Running, running, toml
 from zoomrelay.admin import ping
+from zoomrelay.cli import entry
 from zoomrelay.simulator.server import Simulator
 
 INTERVAL_SECONDS = 0.2
@@ -174,6 +175,8 @@ async def test_the_token_is_taken_over_by_a_reload_and_shown_nowhere(zoom: Simul
     async with running(file) as one:
         await one.until_ready(True)  # /readyz asks for none
         assert (await one.get("/livez"))[0] == 200
+        status = ["status", "--config", str(file)]  # the image's health check
+        assert await asyncio.to_thread(entry.run, status) == 0
         assert (await one.get("/metrics"))[0] == (await one.get("/"))[0] == 401
         assert await metrics(one, token) == 200
         secret.write_text(later)
