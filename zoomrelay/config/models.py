@@ -313,9 +313,13 @@ class AdminConfig(Settings):
 
     def secrets(self) -> list[str]:
         """Every secret in it, in plain text, to be kept out of whatever is shown."""
-        given = [one.get_secret_value() for one in (self.bearer_token, self.ping_url) if one is not None]
-        parts = [part for text in given for part in re.split(r"[/?&=#]", text)]
-        return [*given, *(part for part in parts if len(part) >= TOKEN_AT_LEAST)]
+        given = [self.bearer_token.get_secret_value()] if self.bearer_token else []
+        if self.ping_url is None:
+            return given
+        url = self.ping_url.get_secret_value()
+        behind_host = re.sub(r"^\w+://[^/?#]*", "", url)
+        parts = [part for part in re.split(r"[/?&=#]", behind_host) if len(part) >= TOKEN_AT_LEAST]
+        return [*given, url, behind_host, *parts]
 
 
 class PrivacyConfig(Settings):

@@ -256,7 +256,7 @@ def test_the_secrets_of_http_sinks_are_protected(monkeypatch: pytest.MonkeyPatch
         '[sinks.b]\ntype = "http"\nurl = "http://x/"\nbearer_token = "bearer-12"\n'
         'headers = { x-team = "production", x-key = "a-long-api-key" }\n'
         '[admin]\nbearer_token = "an-admin-token-01"\n'
-        'ping_url = "https://alive.example/ping/0123456789abcdef-01?key=planted"\n'
+        'ping_url = "https://alive.monitoring.example/ping/0123456789abcdef-01?key=planted"\n'
     )
     logs.protect_config(load(file, environ={}).config)
     pair = base64.b64encode(b"me:password-1").decode()
@@ -272,11 +272,13 @@ def test_the_secrets_of_http_sinks_are_protected(monkeypatch: pytest.MonkeyPatch
         assert fresh.redact(f"say {secret} twice") == "say *** twice"
     assert fresh.redact("in production") == "in production"
     for shown in (
-        "https://alive.example/ping/0123456789abcdef-01?key=planted",
+        "https://alive.monitoring.example/ping/0123456789abcdef-01?key=planted",
         "/ping/0123456789abcdef-01?key=",
     ):
         assert "0123456789abcdef-01" not in fresh.redact(shown)
-    assert fresh.redact("alive.example") == "alive.example"
+    assert (
+        fresh.redact("no answer from alive.monitoring.example") == "no answer from alive.monitoring.example"
+    )
 
 
 # --- the property -----------------------------------------------------------------------------------
