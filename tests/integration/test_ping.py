@@ -1,4 +1,4 @@
-"""The dead-man's switch and the admin port's token in a whole relay: a real receiver, the pretend Zoom."""
+"""A whole relay's dead-man's switch, its admin port's token, and secrets that change: real receivers, the pretend Zoom."""
 
 from __future__ import annotations
 
@@ -183,3 +183,39 @@ async def test_the_token_is_taken_over_by_a_reload_and_shown_nowhere(zoom: Simul
         assert await metrics(one, later) == 401
         assert await one.front.reload() == []
         assert (await metrics(one, token), await metrics(one, later)) == (401, 200)
+
+
+async def test_a_reload_takes_over_a_receiver_s_changed_secrets(zoom: Simulator, tmp_path: Path) -> None:
+    heard: list[tuple[str, str]] = []
+
+    async def take(request: web.Request) -> web.Response:
+        heard.append((request.headers["Authorization"], request.headers["x-key"]))
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_post("/", take)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    token, key, file = tmp_path / "token", tmp_path / "key", tmp_path / "zoomrelay.toml"
+    token.write_text("token-1")
+    key.write_text("key-1")
+    port = runner.addresses[0][1]
+    crm = (
+        f'[sinks.crm]\ntype = "http"\nurl = "http://127.0.0.1:{port}/"\n'
+        f'bearer_token_file = "{token}"\nheaders = {{ x-key_file = "{key}" }}\n'
+    )
+    file.write_text(toml(zoom, tmp_path, more=crm))
+    async with running(file) as one:
+        await one.until_ready(True)
+        for number in (1, 2, 3):
+            await zoom.emit(EVENT | {"event_ts": number})
+            await until(lambda number=number: len(heard) == number)
+            (token if number == 1 else key).write_text(f"changed-{number}")
+            await one.front.reload()
+    assert heard == [
+        ("Bearer token-1", "key-1"),
+        ("Bearer changed-1", "key-1"),
+        ("Bearer changed-1", "changed-2"),
+    ]
+    await runner.cleanup()

@@ -17,7 +17,7 @@ from zoomrelay.admin.health import SinkStatus, SpoolStatus, Status
 from zoomrelay.app.parts import build_spool, build_worker, route, sink_starts
 from zoomrelay.app.source import RunningSource, Shared
 from zoomrelay.clock import Clock, SystemClock
-from zoomrelay.config.models import Config, SinkConfig
+from zoomrelay.config.models import Config, HttpSinkConfig, SinkConfig
 from zoomrelay.config.subscriptions import subscription_id
 from zoomrelay.delivery.taps import Taps
 from zoomrelay.delivery.worker import Worker
@@ -387,7 +387,13 @@ def _paths(config: Config) -> list[tuple[str, str]]:
 
 def _has_changed(sink: str, old: Config, new: Config) -> bool:
     private = new.sinks[sink].privacy != "off" and old.privacy != new.privacy
-    return private or old.sinks[sink] != new.sinks[sink]
+    return private or old.sinks[sink] != new.sinks[sink] or _secrets(old, sink) != _secrets(new, sink)
+
+
+def _secrets(config: Config, sink: str) -> list[str]:
+    """Settings count as equal where they name the same file; what is in it may have changed."""
+    one = config.sinks[sink]
+    return one.secrets() if isinstance(one, HttpSinkConfig) else []
 
 
 def _needs_restart(old: Config, new: Config) -> list[str]:

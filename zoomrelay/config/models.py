@@ -325,7 +325,7 @@ class AdminConfig(Settings):
 class PrivacyConfig(Settings):
     """For sinks whose `privacy` is not off."""
 
-    key: OptionalSecret = None
+    key: Annotated[OptionalSecret, ReadOnce] = None
     """Of pseudonyms: with another key, the same person gets another one."""
     fields: tuple[Annotated[str, AfterValidator(_privacy_field)], ...] = ()
     """Beyond and before the built-in map: "badge_number=name", "topic=keep"."""
