@@ -49,6 +49,8 @@ MARK_SECONDS = 300.0
 _MARKS = 3
 SPOOL_RETRY_SECONDS = 6.0
 """After its trouble, the spool is tried again within this."""
+MEND_SECONDS = 66.0
+"""A damaged spool is mended within this, or another attempt at it is under way."""
 _TAIL = 40
 _current: ContextVar[Process] = ContextVar("process")
 
@@ -152,6 +154,7 @@ class World:
         self._kills: list[float] = []
         self._blind: list[oracle.Interval] = []
         self._disk_broken_until = 0.0
+        self._mended_at = 0.0
         self._receiver: tuple[str, float] = ("", 0.0)
         self._lines = 0
         self._calm = False
@@ -392,8 +395,19 @@ class World:
         if how == "remove directory":
             self._gone_gaps += self._read_ledger(state)
         damage.do(state, how, self._random)
-        if not how.startswith("remove"):  # what is taken away is put back
-            self._damages.append(oracle.Damage(self.dates.now, silent=how == "cut log"))
+        removed = how.startswith("remove")
+        if not removed or closed or not self._at_work():  # otherwise what is taken away is put back
+            self._damages.append(oracle.Damage(self.dates.now, silent=removed or how == "cut log"))
+            if how == "remove directory":
+                self._amnesia.append(self.dates.now)
+        if self.dates.now < self._mended_at:  # while the last one is mended nothing can be held
+            self._blind.append((self.dates.now, self.dates.now + MEND_SECONDS))
+        self._mended_at = self.dates.now + MEND_SECONDS
+
+    def _at_work(self) -> bool:
+        """Neither starting nor stopping: a file that vanishes is noticed and put back."""
+        process = self._process
+        return process is not None and process.relay.started.is_set() and not process.relay.stopping
 
     def _note_what_was_not_put_back(self, state: Path) -> None:
         """By a process that was killed before it could."""

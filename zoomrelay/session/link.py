@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -38,6 +39,9 @@ _KINDS: dict[type[Message], str] = {
 _MAX_UNKNOWN_MODULES = 20
 _SLEPT_SECONDS = 0.1
 """Between two looks at two clocks less than this may pass without a sleep."""
+_MAX_SLEEPS = 128
+"""Between a moment and the question for its time: the pulse looks every second, and a silent socket is given
+up before it has looked as often."""
 
 
 class Link:
@@ -70,7 +74,7 @@ class Link:
         self._unknown: set[str] = set()
         self._close_sent = 0.0
         self._ahead = clock.elapsed() - self._now()
-        self._slept_until, self._slept_seconds = self._now(), 0.0
+        self._sleeps: deque[tuple[float, float]] = deque(maxlen=_MAX_SLEEPS)
         self._last_frame = self._received_until = clock.wall()
 
     async def run(self) -> Ending:
@@ -230,12 +234,12 @@ class Link:
         waking, before the pulse finds out."""
         ahead = self._clock.elapsed() - self._now()
         if ahead - self._ahead > _SLEPT_SECONDS:
-            self._slept_until, self._slept_seconds = self._now(), ahead - self._ahead
+            self._sleeps.append((self._now(), ahead - self._ahead))
         self._ahead = ahead
 
     def _wall(self, moment: float) -> float:
-        """The wall clock's time of a moment of the loop's, which may have been before the last sleep."""
-        slept_seconds = self._slept_seconds if moment <= self._slept_until else 0.0
+        """The wall clock's time of a moment of the loop's, with all that the machine has slept since."""
+        slept_seconds = sum(seconds for until, seconds in self._sleeps if moment <= until)
         return self._clock.wall() - (self._now() - moment) - slept_seconds
 
     def _publish(self) -> None:
