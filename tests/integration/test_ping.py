@@ -1,4 +1,4 @@
-"""A whole relay's dead-man's switch, its admin port's token, and secrets that change: real receivers, the pretend Zoom."""
+"""The dead-man's switch, the admin port's token and changed secrets, in a whole relay with real receivers."""
 
 from __future__ import annotations
 
