@@ -57,8 +57,8 @@ class Part(NamedTuple):
 
 
 def parts(path: Path | None, *, examine: bool, announce: Callable[[str], None]) -> Iterator[Part]:
-    """All of them, whatever state relay and configuration are in. Opens no socket to Zoom and changes nothing,
-    but for a token that the doctor may ask for. `announce` is told what will take its time."""
+    """All of them, whatever state relay and configuration are in. Opens no socket to Zoom, and changes
+    nothing, but for a token that the doctor may ask for. `announce` is told what will take its time."""
     for part in _raw(path, examine, announce):
         yield part._replace(text=_clean(part.text), missing=_clean(part.missing))
 
@@ -167,11 +167,11 @@ def _pretty(text: str) -> str:
 def _gaps(state_dir: Path) -> Part:
     name, about = "gaps.ndjson", "the gap ledger: what was missed, and why"
     try:
-        gaps = ledger.read(state_dir) if state_dir.is_dir() else None
+        if not state_dir.is_dir():
+            return Part(name, about, missing=f"there is no state directory {state_dir}")
+        gaps = ledger.read(state_dir)
     except OSError as error:
         return Part(name, about, missing=error.strerror or str(error))
-    if gaps is None:
-        return Part(name, about, missing=f"there is no state directory {state_dir}")
     return Part(name, about, "".join(json.dumps(gap.as_json(), ensure_ascii=False) + "\n" for gap in gaps))
 
 
@@ -189,7 +189,9 @@ def _stalls(state_dir: Path) -> Iterator[Part]:
 def _files(state_dir: Path) -> Part:
     name, about = "files.txt", "names, sizes, modes and times of the files in the state directory"
     try:
-        found = sorted(path for path in state_dir.rglob("*"))
+        if not state_dir.is_dir():
+            return Part(name, about, missing=f"there is no state directory {state_dir}")
+        found = sorted(state_dir.rglob("*"))
         disk = os.statvfs(state_dir)
         lines = [f"{state_dir}: {disk.f_bavail * disk.f_frsize:,} bytes of its disk are free"]
         lines += [_listed(path, state_dir) for path in (state_dir, *found)]

@@ -11,12 +11,14 @@ import threading
 import traceback
 from collections.abc import Iterator
 from itertools import chain
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 LARGEST_CHARACTERS = 256 * 1024
 _MOST_FRAMES = 40
-_PLACES = 4
+_PLACES = 2
+_OURS = f"{Path(__file__).parents[1]}/"
 
 
 def stacks(loop: asyncio.AbstractEventLoop) -> str:
@@ -28,10 +30,14 @@ def stacks(loop: asyncio.AbstractEventLoop) -> str:
 
 
 def place(thread: int) -> str:
-    """Where a thread is in few words, innermost first; empty if it is gone."""
+    """Where a thread is in few words: the innermost places, then the innermost ones of ours. Empty if it is
+    gone."""
     frame = sys._current_frames().get(thread)
-    found = traceback.extract_stack(frame, _PLACES) if frame else []
-    return " < ".join(f"{'/'.join(f.filename.split('/')[-2:])}:{f.lineno} {f.name}" for f in reversed(found))
+    found = list(reversed(traceback.extract_stack(frame))) if frame else []
+    found = [one for one in found if not one.filename.startswith("<")]  # the interpreter's import machinery
+    ours = [one for one in found[_PLACES:] if one.filename.startswith(_OURS)]
+    shown = found[:_PLACES] + ours[:_PLACES]
+    return " < ".join(f"{'/'.join(Path(f.filename).parts[-2:])}:{f.lineno} {f.name}" for f in shown)
 
 
 def _of_threads() -> Iterator[str]:

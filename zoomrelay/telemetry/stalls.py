@@ -35,10 +35,16 @@ class StallWatch:
     """Watches the loop that awaits `run`. Counts every stall; tells of at most one a minute."""
 
     def __init__(
-        self, state_dir: Path, metrics: Metrics, *, every_seconds: float = DUMP_EVERY_SECONDS
+        self,
+        state_dir: Path,
+        metrics: Metrics,
+        *,
+        stall_seconds: float = STALL_SECONDS,
+        every_seconds: float = DUMP_EVERY_SECONDS,
     ) -> None:
         self._directory = state_dir / DIRECTORY
         self._metrics = metrics
+        self._stall_seconds = stall_seconds
         self._every_seconds = every_seconds
         self._over = threading.Event()
         self._telling = threading.Lock()
@@ -58,7 +64,7 @@ class StallWatch:
             while True:
                 await asyncio.sleep(_BEAT_SECONDS)
                 seconds = self._stalled_seconds()
-                if seconds >= STALL_SECONDS:
+                if seconds >= self._stall_seconds:
                     self._note(seconds)
                 self._set_beat()
         finally:
@@ -83,7 +89,7 @@ class StallWatch:
     def _listen(self) -> None:
         while not self._over.wait(_BEAT_SECONDS):
             seconds = self._stalled_seconds()
-            if seconds >= STALL_SECONDS and self._may_tell():
+            if seconds >= self._stall_seconds and self._may_tell():
                 # The file first: it may be standard error that does not take anything.
                 where, figures = place(self._thread), self._figures(seconds)
                 file = self._write(where, figures)
