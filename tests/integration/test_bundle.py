@@ -17,6 +17,7 @@ from aiohttp import web
 from tests.support.lab import STDOUT, Lab
 from tests.support.process import environment
 from tests.support.receiver import Receiver
+from zoomrelay.telemetry.recent_lines import SAVED
 
 PERSON = {
     "host": {"name": "Jane Plantedname", "email": "jane.planted@example.org", "phone": "+1 555 010 4477"},
@@ -71,6 +72,8 @@ async def test_a_bundle_helps_and_gives_nothing_away(tmp_path: Path) -> None:
         assert "httpcore.connection" in libraries
         running = await bundle(lab, "running.tar.gz")
         connections = len(lab.zoom.journal.connections)
+        assert second(lab).returncode == 78
+        assert not (lab.state_dir / SAVED).exists(), "who could not start leaves no last lines"
         await lab.relay.stop()
         stopped = await bundle(lab, "stopped.tar.gz")
         assert len(lab.zoom.journal.connections) == connections
@@ -78,6 +81,12 @@ async def test_a_bundle_helps_and_gives_nothing_away(tmp_path: Path) -> None:
             assert not leaks(lab, held)
     judge_running(running)
     judge_stopped(stopped)
+
+
+def second(lab: Lab) -> subprocess.CompletedProcess[bytes]:
+    """Another relay on the same state directory."""
+    command = [sys.executable, "-m", "zoomrelay", "run", "--config", str(lab.relay.config_file)]
+    return subprocess.run(command, env=environment({}), capture_output=True, timeout=60)
 
 
 async def bundle(lab: Lab, name: str) -> dict[str, str]:

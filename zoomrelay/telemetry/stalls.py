@@ -98,12 +98,13 @@ class StallWatch:
     def _write(self, where: str, figures: dict[str, float]) -> str | None:
         """The file, unless the disk does not take it."""
         head = f"The event loop has stood still for {figures['seconds']} s: {where}\n\n"
+        text = redact(head + stacks(self._loop))
         file = self._directory / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.txt"
         try:
             self._directory.mkdir(mode=0o700, exist_ok=True)
             descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as opened:
-                opened.write(redact(head + stacks(self._loop)))
+                opened.write(text)
             for old in sorted(self._directory.glob("*.txt"))[:-KEPT]:
                 old.unlink(missing_ok=True)
         except OSError:
