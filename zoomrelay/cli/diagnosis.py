@@ -40,6 +40,7 @@ from zoomrelay.telemetry.stalls import DIRECTORY as STALLS
 
 _ASK_SECONDS = 10.0
 _DOCTOR_SECONDS = 180.0
+_MOST_GAPS = 10_000
 _TOKEN_CHARACTERS = 16
 """A part of a path that is as long as this may be what lets in whoever knows it."""
 _NO_ANSWER = (RelayNotRunning, ControlRefused, StateDirectoryError)
@@ -172,7 +173,10 @@ def _gaps(state_dir: Path) -> Part:
         gaps = ledger.read(state_dir)
     except OSError as error:
         return Part(name, about, missing=error.strerror or str(error))
-    return Part(name, about, "".join(json.dumps(gap.as_json(), ensure_ascii=False) + "\n" for gap in gaps))
+    if len(gaps) > _MOST_GAPS:
+        about = f"{about}; the last {_MOST_GAPS:,} of {len(gaps):,} entries"
+    lines = [json.dumps(gap.as_json(), ensure_ascii=False) + "\n" for gap in gaps[-_MOST_GAPS:]]
+    return Part(name, about, "".join(lines))
 
 
 def _stalls(state_dir: Path) -> Iterator[Part]:

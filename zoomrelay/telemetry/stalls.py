@@ -105,7 +105,7 @@ class StallWatch:
             descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as opened:
                 opened.write(text)
-            for old in sorted(self._directory.glob("*.txt"))[:-KEPT]:
+            for old in sorted(set(self._directory.glob("*.txt")) - {file})[: 1 - KEPT]:
                 old.unlink(missing_ok=True)
         except OSError:
             return None
