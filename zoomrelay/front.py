@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import structlog
+from prometheus_client import generate_latest
 
 from zoomrelay.admin.collector import StatusCollector
 from zoomrelay.admin.control import ControlServer
@@ -25,7 +26,9 @@ from zoomrelay.errors import ControlRefused
 from zoomrelay.event import RELAY_SOURCE, Event
 from zoomrelay.intake import ledger
 from zoomrelay.spool.base import Choice, DeadLetter, Replay, everything
-from zoomrelay.telemetry.logs import protect_config, set_level
+from zoomrelay.telemetry.logs import protect_config, recent_lines, set_level
+from zoomrelay.telemetry.stacks import stacks
+from zoomrelay.telemetry.stalls import StallWatch
 
 log = structlog.get_logger()
 
@@ -47,6 +50,7 @@ class Front:
         self._pinger = Pinger(lambda: relay.config.admin.ping_url, self.status, relay.metrics)
         self._control = ControlServer(relay.config.state_dir, self)
         self._notifier = Notifier(environ)
+        self._stalls = StallWatch(relay.config.state_dir, relay.metrics)
         relay.metrics.registry.register(StatusCollector(self.status))
 
     # --- life, as the relay wants it ----------------------------------------------------------------
@@ -58,12 +62,14 @@ class Front:
         await self._control.open()
 
     async def run(self) -> None:
-        """Keep the service manager and the dead-man's switch informed, and the control socket there."""
+        """Keep the service manager and the dead-man's switch informed and the control socket there, and watch
+        the loop."""
         await self._relay.started.wait()
         self._notifier.ready()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._control.keep(), name="control.keep")
             tasks.create_task(self._pinger.run(), name="ping")
+            tasks.create_task(self._stalls.run(), name="stalls")
             await self._notifier.run(self.status)
 
     def stopping(self) -> None:
@@ -78,6 +84,15 @@ class Front:
 
     def status(self) -> Status:
         return self._relay.status()
+
+    def metrics(self) -> bytes:
+        return generate_latest(self._relay.metrics.registry)
+
+    def stacks(self) -> str:
+        return stacks(asyncio.get_running_loop())
+
+    def recent_log(self) -> str:
+        return recent_lines.text()
 
     async def gaps(self) -> Sequence[dict[str, Any]]:
         gaps = await asyncio.to_thread(ledger.read, self._relay.config.state_dir)

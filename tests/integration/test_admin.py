@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -74,6 +75,25 @@ async def test_page_and_metrics_count_events(zoom: Simulator, file: Path) -> Non
         assert 'zoomrelay_sink_events_total{outcome="delivered",sink="archive"} 5.0' in metrics
         assert 'zoomrelay_conservation_error{sink="archive"} 0.0' in metrics
         assert "zoomrelay_ready 1.0" in metrics
+
+
+async def test_a_stall_is_counted_and_its_stacks_are_kept(zoom: Simulator, file: Path) -> None:
+    file.write_text(toml(zoom, file.parent, listen=""))  # the control socket has the metrics all the same
+    async with running(file) as one:
+        await until(lambda: one.relay.status().ready)
+        stalls = file.parent / "state" / "stalls"
+        await asyncio.sleep(0.3)  # a beat of the watch
+        deadline = time.monotonic() + 10
+        while not list(stalls.glob("*.txt")) and time.monotonic() < deadline:
+            stand_still(0.05)
+        metrics = await asyncio.to_thread(one.control.text, "/metrics")
+        await until(lambda: "task session.main." in next(stalls.glob("*.txt")).read_text())
+    assert "in stand_still" in next(stalls.glob("*.txt")).read_text()
+    assert re.search(r"^zoomrelay_loop_stalls_total [1-9]", metrics, re.MULTILINE)
+
+
+def stand_still(seconds: float) -> None:
+    time.sleep(seconds)
 
 
 async def test_the_status_command(zoom: Simulator, file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,6 +38,10 @@ class ControlClient:
         given = [(name, value) for name, value in query.items() if value is not None]
         return msgspec.json.decode(self._call("GET", _target(path, given), None), type=type_)
 
+    def text(self, path: str) -> str:
+        """The answer to `GET path` as it is."""
+        return self._call("GET", path, None).decode(errors="replace")
+
     def post(self, path: str, type_: type[_Answer], body: object = None) -> _Answer:
         """Send `body` as JSON, and decode the answer as `type_`."""
         return msgspec.json.decode(self._call("POST", path, msgspec.json.encode(body)), type=type_)

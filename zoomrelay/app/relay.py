@@ -75,7 +75,7 @@ class Relay:
     ) -> None:
         self.config = config
         self.clock = clock or SystemClock()
-        self.metrics = Metrics(registry or CollectorRegistry())
+        self.metrics = Metrics(registry or CollectorRegistry(), self.clock)
         self.state = StateDirectory(config.state_dir)
         self.started = asyncio.Event()
         """Set once spool and sinks are open and the first attempt to connect is under way."""

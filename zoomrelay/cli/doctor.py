@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Annotated
 
@@ -70,7 +70,7 @@ def command(
 
 
 async def _examine(loaded: Loaded, source: str | None, as_json: bool, send_test: bool) -> list[Report]:
-    _quiet(loaded)
+    quiet(loaded)
     first = Report("configuration", "", "", "", Verdict.PASS, _where(loaded), "", "", 0.0)
     examination = Examination(
         loaded.config,
@@ -89,7 +89,7 @@ async def _examine(loaded: Loaded, source: str | None, as_json: bool, send_test:
     return reports
 
 
-def _quiet(loaded: Loaded) -> None:
+def quiet(loaded: Loaded) -> None:
     """What the rooms would log stands in the reports."""
     protect_config(loaded.config)
     configure_logging(loaded.config.log)
@@ -112,13 +112,23 @@ def _announce(subscriptions: Sequence[str]) -> None:
     )
 
 
+def as_text(reports: Sequence[Report]) -> str:
+    """What is printed, without colours."""
+    lines = [line for report in reports for line in _lines(report, f"{report.verdict.value:8}")]
+    return "\n".join([*lines, _summary(reports)]) + "\n"
+
+
 def _show(report: Report) -> None:
+    for line in _lines(report, typer.style(f"{report.verdict.value:8}", _COLORS[report.verdict])):
+        typer.echo(line)
+
+
+def _lines(report: Report, head: str) -> Iterator[str]:
     about = " ".join(part for part in (report.source or report.sink, report.target) if part)
-    head = typer.style(f"{report.verdict.value:8}", _COLORS[report.verdict])
     what = f"{report.step} {about}".strip()
-    typer.echo(f"{head} {printable(f'{what}: {report.detail}')}")
+    yield f"{head} {printable(f'{what}: {report.detail}')}"
     if report.cure:
-        typer.echo(f"{'':8}   {report.reason}: {report.cure}")
+        yield f"{'':8}   {report.reason}: {report.cure}"
 
 
 def _summary(reports: Sequence[Report]) -> str:

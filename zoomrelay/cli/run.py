@@ -6,6 +6,7 @@ import asyncio
 import gc
 import signal
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from zoomrelay.config.secret_files import open_to_all, secret_files
 from zoomrelay.config.settings import RelaySettings
 from zoomrelay.errors import ConfigError, ControlRefused
 from zoomrelay.front import Front
-from zoomrelay.telemetry.logs import configure_logging, protect_config
+from zoomrelay.telemetry.logs import configure_logging, protect_config, recent_lines
 
 log = structlog.get_logger()
 
@@ -71,6 +72,14 @@ class Process:
             await self.relay.run(self._front)
         except asyncio.CancelledError:
             log.warning("relay.stopped_at_once")
+        finally:
+            self._leave_last_lines()
+
+    def _leave_last_lines(self) -> None:
+        """For `zoomrelay bundle`; a relay that did not start leaves alone those of the one that runs."""
+        if self.relay.started.is_set():
+            with suppress(OSError):
+                recent_lines.save(self.relay.config.state_dir)
 
     def _stop(self, main: asyncio.Task[Any]) -> None:
         if self.relay.stopping:

@@ -206,6 +206,7 @@ class LaneWorker(Worker):
         else:
             for item in items:
                 self._settling.delivered(item.token)
+            self._note_delivered(items)
             for lane in lanes:
                 self._lanes.done(lane)
 

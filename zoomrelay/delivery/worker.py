@@ -50,6 +50,8 @@ class Worker(ABC):
         self._failed = metrics.sink_attempts.labels(self.name, "failed")
         self._rejected = metrics.sink_attempts.labels(self.name, "rejected")
         self._seconds = metrics.sink_send_seconds.labels(self.name)
+        self._commits = metrics.commits
+        self._durable_to_delivered = metrics.durable_to_delivered.of(self.name)
         self._healthy = metrics.sink_healthy.labels(self.name)
         self._healthy.set(1)
 
@@ -123,6 +125,11 @@ class Worker(ABC):
     def _settle(self, settlement: Settlement) -> None:
         self._spool.settle(self.name, settlement)
         self._obituaries.add([death for death in settlement.dead if not death.item.event.replayed])
+
+    def _note_delivered(self, items: Sequence[Item]) -> None:
+        """These were taken just now. What was sent once more at somebody's request has waited for that."""
+        live = [item.event for item in items if not (item.redriven or item.event.replayed)]
+        self._commits.tell(self._durable_to_delivered, live)
 
     # --- calling the sink ---------------------------------------------------------------------------
 

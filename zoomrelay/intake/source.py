@@ -52,6 +52,7 @@ class SourceIntake:
         }
         self.clock = intake.clock
         self._intake = intake
+        self._lag = intake.lag_of(name)
         self._read = Identifier(name).read
         self._received = 0
         self._base: SourceCounts | None = None
@@ -78,8 +79,11 @@ class SourceIntake:
         path.brought(now, len(events))
         if self.twins is None:
             self._intake.push(events)
+            self._lag.note(events)
             return
-        for event in self._intake.push_merging(events, (self.name, subscription), path.bit):
+        firsts = self._intake.push_merging(events, (self.name, subscription), path.bit)
+        self._lag.note(firsts)
+        for event in firsts:
             self.twins.first(event.digest, event.name, now)
             self._note_order(event.event_ts or 0)
 

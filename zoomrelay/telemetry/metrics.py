@@ -8,6 +8,7 @@ count in plain integers and add them up per batch or per second.
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 
 from prometheus_client import (
     CollectorRegistry,
@@ -20,15 +21,22 @@ from prometheus_client import (
 )
 
 from zoomrelay import __version__
+from zoomrelay.clock import Clock, SystemClock
+from zoomrelay.telemetry.histogram import BatchHistogram
+from zoomrelay.telemetry.lags import Commits
 
+_LAG = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
+_WAIT = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600, 3600, 6 * 3600, 24 * 3600)
 _LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60)
 
 
 class Metrics:
     """One instance per process; attributes are the metrics."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, clock: Clock | None = None) -> None:
         self.registry = registry
+        self.commits = Commits(clock or SystemClock())
+        """When events became durable, for whoever delivers them."""
         # Otherwise every series has a second one that says when it began.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         ProcessCollector(registry=registry)
@@ -42,6 +50,11 @@ class Metrics:
 
         def histogram(name: str, text: str, *labels: str) -> Histogram:
             return Histogram("zoomrelay_" + name, text, labels, registry=registry, buckets=_LATENCY)
+
+        def of_batches(name: str, text: str, label: str, bounds: Sequence[float]) -> BatchHistogram:
+            histogram = BatchHistogram("zoomrelay_" + name, text, label, bounds)
+            registry.register(histogram)
+            return histogram
 
         path = ("source", "subscription")
         self.build_info = gauge("build_info", "Always 1; the labels say what runs.", "version", "python")
@@ -86,7 +99,17 @@ class Metrics:
             "signatures", "Checked signatures by result (valid, invalid, missing).", "source", "result"
         )
 
+        # the event loop
+        self.loop_stalls = counter("loop_stalls", "Times that the event loop stood still for over a second.")
+        self.loop_stall_seconds = counter("loop_stall_seconds", "For how long it did, together.")
+
         # intake
+        self.event_lag = of_batches(
+            "event_lag_seconds", "From an event's event_ts to its receipt.", "source", _LAG
+        )
+        self.event_ts_odd = counter(
+            "event_ts_odd", "Events whose event_ts is missing, ahead or implausible.", "source", "reason"
+        )
         self.intake_events = gauge("intake_events", "Events received and not yet durable.")
         self.intake_bytes = gauge("intake_bytes", "Bytes of events received and not yet durable.")
         self.intake_paused = counter("intake_paused_seconds", "Time for which reading was paused.")
@@ -112,6 +135,9 @@ class Metrics:
         # delivery
         self.sink_attempts = counter("sink_attempts", "Calls of a sink by result.", "sink", "result")
         self.sink_healthy = gauge("sink_healthy", "0 while a sink fails.", "sink")
+        self.durable_to_delivered = of_batches(
+            "durable_to_delivered_seconds", "From an event's commit to a sink's taking it.", "sink", _WAIT
+        )
         self.sink_send_seconds = histogram("sink_send_seconds", "Time that one call of a sink took.", "sink")
 
     def forget_sink(self, sink: str) -> None:
@@ -120,3 +146,4 @@ class Metrics:
             self.sink_attempts.remove(sink, result)
         self.sink_healthy.remove(sink)
         self.sink_send_seconds.remove(sink)
+        self.durable_to_delivered.remove(sink)

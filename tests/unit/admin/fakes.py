@@ -127,9 +127,19 @@ class FakeRelay:
         self.needs_restart: list[str] = []
         self.reloads = 0
         self.taps = Taps()
+        self.log = '{"event": "relay.started"}\n'
 
     def status(self) -> Status:
         return self.now
+
+    def metrics(self) -> bytes:
+        return b"zoomrelay_ready 1.0\n"
+
+    def stacks(self) -> str:
+        return "task intake\n"
+
+    def recent_log(self) -> str:
+        return self.log
 
     async def gaps(self) -> Sequence[dict[str, Any]]:
         return [{"from": "2026-01-01T00:00:00.000Z", "to": None, "seconds": 1.5, "cause": "closed"}]
