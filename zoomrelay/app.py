@@ -22,6 +22,7 @@ from zoomrelay.clock import Clock, SystemClock
 from zoomrelay.config.models import Config, HttpSinkConfig, SinkConfig, SourceConfig
 from zoomrelay.config.subscriptions import subscription_id
 from zoomrelay.delivery.batching import Batching
+from zoomrelay.delivery.deadlines import Deadlines
 from zoomrelay.delivery.lane_worker import LaneWorker
 from zoomrelay.delivery.router import Route
 from zoomrelay.delivery.shielded import ShieldedSpool
@@ -39,7 +40,7 @@ from zoomrelay.privacy.shield import Shield, Treatment
 from zoomrelay.session.runner import SessionRunner
 from zoomrelay.session.twins import Twins
 from zoomrelay.sinks import registry
-from zoomrelay.spool.base import Choice, Reading, Replay, SinkStart, SourceCounts, Spool, SpoolStats
+from zoomrelay.spool.base import Choice, Reading, Replay, SinkStart, SourceCounts, Spool, SpoolStats, Urgency
 from zoomrelay.spool.eviction import OnShed
 from zoomrelay.spool.memory import MemorySpool
 from zoomrelay.spool.sqlite import SqliteSpool
@@ -384,6 +385,8 @@ class Relay:
                 give_up_after_seconds=config.give_up_after_seconds,
                 batching=Batching(config.batch_events, config.batch_bytes, config.batch_seconds),
                 max_rate=config.max_rate,
+                deadlines=Deadlines(config.deadline_seconds),
+                clock=self.clock,
             )
         return StreamWorker(sink, route, spool, self._random, self.metrics)
 
@@ -526,7 +529,17 @@ def build_spool(
 
 def sink_starts(config: Config) -> list[SinkStart]:
     """The sinks of this configuration, as the spool must know them."""
-    return [SinkStart(sink.name, sink.start, _route(sink).wants) for sink in config.sinks.values()]
+    return [
+        SinkStart(sink.name, sink.start, _route(sink).wants, _urgency(sink)) for sink in config.sinks.values()
+    ]
+
+
+def _urgency(sink: SinkConfig) -> Urgency | None:
+    """Which events overtake a backlog; in strict order none do."""
+    if not isinstance(sink, HttpSinkConfig) or sink.ordering == "strict":
+        return None
+    deadlines = Deadlines(sink.deadline_seconds)
+    return Urgency(deadlines.seconds, deadlines.longest_seconds) if deadlines else None
 
 
 def _route(sink: SinkConfig) -> Route:
