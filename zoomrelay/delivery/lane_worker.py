@@ -243,7 +243,7 @@ class LaneWorker(Worker):
         items = _taken(lanes)
         now = self._now()
         healthy_seconds = self.health.healthy_seconds(now)
-        first = not _several_replayed(lanes, len(items)) and not any(lane.failed for lane in lanes)
+        first = not _several_replayed(lanes, len(items)) and not any(lane.is_known for lane in lanes)
         for lane in lanes:
             lane.try_(now, healthy_seconds)
         attempt = max(lane.attempts for lane in lanes)

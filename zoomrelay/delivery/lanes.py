@@ -69,6 +69,11 @@ class Lane:
         return max(1, self.taken)
 
     @property
+    def is_known(self) -> bool:
+        """Whether this worker has seen it fail: then its next failure says nothing new of the sink."""
+        return self.failed or self.failing is not None
+
+    @property
     def was_parked(self) -> bool:
         """Whether the head has been set aside before."""
         return self.items[0].waited_seconds > 0

@@ -123,7 +123,7 @@ async def test_nothing_is_late_without_a_deadline() -> None:
     sink = FakeSink(lambda _event, _attempt: DOWN)
     async with House(sink) as house:
         await house.spool.append([rtms(n) for n in range(20)])
-        await asyncio.sleep(80_000)
+        await asyncio.sleep(4_000)
         sink.answer = lambda _event, _attempt: None
         await house.until_ended()
         assert house.counts.delivered == 20
@@ -148,24 +148,23 @@ async def outage(house: House, sink: FakeSink, seconds: int, each_second: int, k
     return sent
 
 
-@pytest.mark.parametrize("ordering", ["key", "none"])
-@pytest.mark.parametrize("batch", [1, 25])
+@pytest.mark.parametrize(("ordering", "batch"), [("key", 1), ("none", 1), ("key", 25)])
 async def test_after_an_outage_those_in_time_go_before_the_backlog(ordering: Ordering, batch: int) -> None:
     sink = FakeSink(seconds=0.01, max_batch=batch)
     async with House(sink, deadlines=RTMS, ordering=ordering) as house:
-        sent = await outage(house, sink, 200, 100)
+        sent = await outage(house, sink, 150, 50)
         back = now()
         sink.answer = lambda _event, _attempt: None
         await house.until_ended()
         taken = [one for one in sink.taken if one.name == "rtms.started"]
-        assert 30 <= len(taken) <= 62  # of the last minute, less the pause
+        assert 20 <= len(taken) <= 31  # of the last minute, less the pause
         last = max(number(one) for one in taken)
         assert last == number(sent[-1])
         assert sink.numbers.index(last) < 300
         taken_at = [at for at, first, _ in sink.calls if first == last]
         assert not taken_at or taken_at[-1] - back < 20
-        assert house.counts.dead == 200 - len(taken)
-        assert house.counts.delivered == len(sink.taken) == 20_000 - house.counts.dead
+        assert house.counts.dead == 75 - len(taken)
+        assert house.counts.delivered == len(sink.taken) == 7_500 - house.counts.dead
         assert seen_once(sink.taken)
         if ordering == "key":
             for key in range(7):
@@ -183,14 +182,14 @@ async def test_those_that_come_while_the_backlog_drains_do_not_wait_for_it() -> 
     waited: list[float] = []
     sink.answer = lambda _event, _attempt: None
     async with House(sink, deadlines=RTMS) as house:
-        await house.spool.append(events(10_000))
-        for n in range(100):
+        await house.spool.append(events(5_000))
+        for n in range(30):
             begun = now()
             await house.spool.append([rtms(20_000 + n)])
             await house.until(lambda n=n: 20_000 + n in sink.numbers[-100:])  # type: ignore[misc]
             waited.append(now() - begun)
         assert max(waited) < 0.2
-        assert house.counts.pending > 9000
+        assert house.counts.pending > 4000
 
 
 async def test_in_strict_order_nothing_overtakes() -> None:

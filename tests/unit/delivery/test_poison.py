@@ -21,7 +21,7 @@ def fails(*numbers: int) -> Answer:
     return lambda one, _attempt: DOWN if number(one) in numbers else None
 
 
-async def trickle(house: House, seconds: float, every: float = 2.0, start: int = 1000) -> None:
+async def trickle(house: House, seconds: float, every: float = 5.0, start: int = 1000) -> None:
     """Other events, each with a key of its own."""
     loop = asyncio.get_running_loop()
     end, n = loop.time() + seconds, start
@@ -35,9 +35,10 @@ async def letters(house: House) -> list[DeadLetter]:
     return await house.spool.dead_letters()
 
 
-@pytest.mark.parametrize("batch", [1, 20])
-@pytest.mark.parametrize("ordering", ["key", "none"])
-@pytest.mark.parametrize("every", [0.5, 20.0, 120.0])
+@pytest.mark.parametrize(
+    ("ordering", "every", "batch"),
+    [("key", 5.0, 1), ("none", 20.0, 1), ("key", 20.0, 20), ("none", 5.0, 20), ("key", 120.0, 1)],
+)
 async def test_a_quarter_of_an_hour_is_enough(ordering: Ordering, every: float, batch: int) -> None:
     """Even where others are so few that their sink looks ill in between."""
     sink = FakeSink(fails(1), max_batch=batch)
@@ -58,7 +59,7 @@ async def test_two_of_them_are_two() -> None:
     sink = FakeSink(fails(1, 2))
     async with House(sink) as house:
         await house.spool.append([event(1, "a"), event(2, "b")])
-        await trickle(house, POISON_SECONDS + 300, every=0.5)
+        await trickle(house, POISON_SECONDS + 300, every=5)
         assert [letter.reason for letter in await letters(house)] == ["poison"] * 2
 
 
@@ -66,7 +67,7 @@ async def test_alone_nothing_is_poison() -> None:
     sink = FakeSink(fails(1))
     async with House(sink) as house:
         await house.spool.append([event(1, "k")])
-        await asyncio.sleep(100_000)
+        await asyncio.sleep(5_000)
         assert house.counts.dead == 0
         await house.spool.append([event(2, "other")])
         await asyncio.sleep(200)
@@ -77,7 +78,7 @@ async def test_in_strict_order_nothing_is_poison() -> None:
     sink = FakeSink(fails(1))
     async with House(sink, ordering="strict") as house:
         await house.spool.append([event(1)])
-        await trickle(house, 10_000, every=60)
+        await trickle(house, 3_000, every=60)
         assert (house.counts.dead, house.counts.delivered) == (0, 0)
 
 
@@ -101,7 +102,7 @@ async def test_give_up_applies_first_where_it_is_smaller() -> None:
     sink = FakeSink(fails(1))
     async with House(sink, give_up_after_seconds=120) as house:
         await house.spool.append([event(1, "k")])
-        await trickle(house, 400, every=0.5)
+        await trickle(house, 400, every=2)
         (letter,) = await letters(house)
         assert letter.reason == "gave up: HTTP 500"
 
