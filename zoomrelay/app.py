@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from random import Random
@@ -13,6 +15,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from zoomrelay import __version__
+from zoomrelay.admin.drain_rate import DrainRate
 from zoomrelay.admin.fill_rate import FillRate
 from zoomrelay.admin.health import PathStatus, SinkStatus, SourceStatus, SpoolStatus, Status
 from zoomrelay.auth.endpoint import TokenEndpoint
@@ -40,7 +43,17 @@ from zoomrelay.privacy.shield import Shield, Treatment
 from zoomrelay.session.runner import SessionRunner
 from zoomrelay.session.twins import Twins
 from zoomrelay.sinks import registry
-from zoomrelay.spool.base import Choice, Reading, Replay, SinkStart, SourceCounts, Spool, SpoolStats, Urgency
+from zoomrelay.spool.base import (
+    Choice,
+    Reading,
+    Replay,
+    SinkCounts,
+    SinkStart,
+    SourceCounts,
+    Spool,
+    SpoolStats,
+    Urgency,
+)
 from zoomrelay.spool.eviction import OnShed
 from zoomrelay.spool.memory import MemorySpool
 from zoomrelay.spool.sqlite import SqliteSpool
@@ -130,6 +143,7 @@ class Relay:
         self._sessions: dict[str, list[SessionRunner]] = {}
         self._tokens: dict[str, TokenManager] = {}
         self._fill_rate = FillRate()
+        self._drain_rates: defaultdict[str, DrainRate] = defaultdict(DrainRate)
         self._stop = asyncio.Event()
         self._reloading = asyncio.Lock()
 
@@ -303,6 +317,7 @@ class Relay:
             for name in old.sinks.keys() - new.sinks.keys():
                 await self._end_sink(name)
                 self.metrics.forget_sink(name)
+                self._drain_rates.pop(name, None)
             changed = [n for n in old.sinks.keys() & new.sinks.keys() if _has_changed(n, old, new)]
             for name in changed:
                 await self._end_sink(name)
@@ -423,6 +438,7 @@ class Relay:
                 misconfigured=self._workers[name].health.misconfigured,
                 counts=stats.sinks[name],
                 conservation_error=stats.sinks[name].conservation_error,
+                backlog_seconds=self._backlog_seconds(name, stats.sinks[name]),
             )
             for name, config in self.config.sinks.items()
             if name in self._workers and name in stats.sinks
@@ -453,6 +469,13 @@ class Relay:
             spool=spool,
             stuck=self._stuck(stats),
         )
+
+    def _backlog_seconds(self, sink: str, counts: SinkCounts) -> float | None:
+        ended = counts.appended - counts.pending
+        seconds = self._drain_rates[sink].seconds_until_drained(
+            self.clock.elapsed(), counts.pending - counts.parked, ended
+        )
+        return seconds if seconds < math.inf else None  # JSON has no infinity
 
     def _stuck(self, stats: SpoolStats) -> list[str]:
         stuck = [
