@@ -1,8 +1,8 @@
-"""A backlog drains: `python -m bench.backlog COUNT` fills a SQLite spool with so many events while the http sink is
-away, and then lets it catch up, in batches of 500, with a receiver in a process of its own.
+"""A backlog drains: `python -m bench.backlog COUNT` fills a SQLite spool with so many events while the http
+sink is away, and then lets it catch up, in batches of 500, with a receiver in a process of its own.
 
-Prints one JSON object: events per second live (each sent as soon as it is held) and out of the backlog, resident
-memory at each fifth of the way, and half-way through what the estimate said and how long it took.
+Prints one JSON object: events per second live (each sent as soon as it is held) and out of the backlog,
+resident memory at each fifth of the way, and half-way what the estimate said and how long it took.
 """
 
 from __future__ import annotations

@@ -159,7 +159,7 @@ class MarkedSpool(ABC):
     async def _next(self, marks: SinkMarks, max_events: int, max_bytes: int) -> list[Item]:
         now = self._clock.elapsed()
         due = marks.lanes.next_due()
-        if due is not None and due[0] <= now and marks.handed >= marks.frontier:
+        if due is not None and due[0] <= now and marks.may_return(due[1]):
             return await self._next_parked(marks, due[1], min(max_events, _LANE_PORTION))
         numbers = marks.redriven.due(now, max_events)
         if numbers:

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from zoomrelay.event import Event
-from zoomrelay.spool.base import Death, Item, Outcome, Parked, Settlement, SinkCounts, Token, lane_of
+from zoomrelay.spool.base import URGENT, Death, Item, Outcome, Parked, Settlement, SinkCounts, Token, lane_of
 from zoomrelay.spool.lanes import Lanes, Redriven
 from zoomrelay.spool.ranges import Ranges
 from zoomrelay.spool.replay import ReplayQueue
@@ -54,6 +54,8 @@ class SinkMarks:
         self.handed = start
         self.frontier = start
         """Below it, events may come again that stand before parked ones: lanes wait until it is passed."""
+        self.urgent_frontier = start
+        """The same for lanes of urgent events, which come again ahead of the others."""
         self.asking = 0
         """How many events its reader waits for; 0 while it does not read."""
         self.above = Ranges()
@@ -160,6 +162,7 @@ class SinkMarks:
     def release(self, now: float) -> None:
         """The reader is gone: what it had is handed out again."""
         self.frontier = self.next_frontier()
+        self.urgent_frontier = self.known_to()
         self.handed = self.low
         self.ahead.clear()
         if self.urgent is not None:
@@ -171,9 +174,15 @@ class SinkMarks:
         self._batches.clear()
 
     def next_frontier(self) -> Token:
-        """`frontier` for a reader that comes after this one. What has ended before its turn is beyond it, and
-        nothing is parked there but lanes that nothing in the stream belongs to."""
+        """`frontier` for a reader that comes after this one. What has ended, or is parked, before its turn is
+        beyond it."""
         return max(self.frontier, min(self.known_to(), self.handed))
+
+    def may_return(self, lane: str) -> bool:
+        """Whether nothing may come again that stands before the events of a parked lane."""
+        if self.urgent is None or not lane.startswith(URGENT):
+            return self.handed >= self.frontier
+        return max(self.handed, self.urgent.looked_to) >= self.urgent_frontier
 
     # --- settling -----------------------------------------------------------------------------------
 

@@ -144,7 +144,7 @@ def _marks_anew(connection: sqlite3.Connection, name: str, oldest: Token) -> Sin
             marks.above.add(token, token)
         else:
             marks.start -= 1  # one more that is this sink's
-    marks.frontier = marks.known_to()
+    marks.frontier = marks.urgent_frontier = marks.known_to()
     return marks
 
 

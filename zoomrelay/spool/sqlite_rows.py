@@ -78,6 +78,7 @@ def load_sink(name: str, state: Mapping[str, Any]) -> SinkMarks:
     marks.low = marks.handed = state["low"]
     marks.above = Ranges([(start, end) for start, end in state["above"]])
     marks.frontier = state.get("frontier", marks.known_to())
+    marks.urgent_frontier = marks.known_to()
     marks.orphaned_seconds = state["orphaned_seconds"]
     marks.counts = SinkCounts(**state["counts"])
     return marks

@@ -35,6 +35,11 @@ class UrgentQueue:
         """Whether something waits to be handed out."""
         return bool(self._found)
 
+    @property
+    def looked_to(self) -> Token:
+        """Everything urgent up to here has been handed out, or is late."""
+        return self._found[0].token - 1 if self._found else self.position
+
     def since_ms(self, now_ms: float) -> int:
         """What was received before this is late, whatever it is."""
         return int(now_ms - self._urgency.longest_seconds * 1000)
