@@ -83,6 +83,9 @@ class SinkStatus(msgspec.Struct, frozen=True):
     misconfigured: bool
     counts: SinkCounts
     conservation_error: int
+    backlog_seconds: float | None = 0.0
+    """Until what is pending and not parked is delivered, at the rate of the latest seconds; 0 without a
+    backlog, None while it does not shrink."""
 
 
 class SpoolStatus(msgspec.Struct, frozen=True):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
+from collections import defaultdict
 from dataclasses import replace
 from random import Random
 from typing import Protocol
@@ -12,6 +14,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from zoomrelay import __version__
+from zoomrelay.admin.drain_rate import DrainRate
 from zoomrelay.admin.fill_rate import FillRate
 from zoomrelay.admin.health import SinkStatus, SpoolStatus, Status
 from zoomrelay.app.parts import build_spool, build_worker, route, sink_starts
@@ -28,7 +31,7 @@ from zoomrelay.intake.gaps import Trouble
 from zoomrelay.intake.ledger import Ledger
 from zoomrelay.intake.source import SourceIntake
 from zoomrelay.intake.troubles import Troubles
-from zoomrelay.spool.base import Choice, Replay, SourceCounts, SpoolStats
+from zoomrelay.spool.base import Choice, Replay, SinkCounts, SourceCounts, SpoolStats
 from zoomrelay.spool.statedir import StateDirectory
 from zoomrelay.supervisor import Supervisor
 from zoomrelay.telemetry.metrics import Metrics
@@ -111,6 +114,7 @@ class Relay:
         self._workers: dict[str, Worker] = {}
         self._sources: dict[str, RunningSource] = {}
         self._fill_rate = FillRate()
+        self._drain_rates: defaultdict[str, DrainRate] = defaultdict(DrainRate)
         self._stop = asyncio.Event()
         self._reloading = asyncio.Lock()
 
@@ -253,6 +257,7 @@ class Relay:
             for name in old.sinks.keys() - new.sinks.keys():
                 await self._end_sink(name)
                 self.metrics.forget_sink(name)
+                self._drain_rates.pop(name, None)
             changed = [n for n in old.sinks.keys() & new.sinks.keys() if _has_changed(n, old, new)]
             for name in changed:
                 await self._end_sink(name)
@@ -341,6 +346,7 @@ class Relay:
                 misconfigured=self._workers[name].health.misconfigured,
                 counts=stats.sinks[name],
                 conservation_error=stats.sinks[name].conservation_error,
+                backlog_seconds=self._backlog_seconds(name, stats.sinks[name]),
             )
             for name, config in self.config.sinks.items()
             if name in self._workers and name in stats.sinks
@@ -371,6 +377,13 @@ class Relay:
             spool=spool,
             stuck=self._stuck(stats),
         )
+
+    def _backlog_seconds(self, sink: str, counts: SinkCounts) -> float | None:
+        ended = counts.appended - counts.pending
+        seconds = self._drain_rates[sink].seconds_until_drained(
+            self.clock.elapsed(), counts.pending - counts.parked, ended
+        )
+        return seconds if seconds < math.inf else None  # JSON has no infinity
 
     def _stuck(self, stats: SpoolStats) -> list[str]:
         stuck = [name for source in self._sources.values() for name in source.stalled()]

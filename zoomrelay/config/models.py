@@ -56,6 +56,12 @@ def _event_glob(text: str) -> str:
     return text
 
 
+def _positive_glob(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.*?-]+", text):
+        raise ValueError('must be a table of event names like "meeting.rtms_started" or "meeting.*"')
+    return text
+
+
 def _privacy_field(text: str) -> str:
     name, sign, kind = text.partition("=")
     if not name or not sign or kind not in (*Kind, KEEP):
@@ -255,6 +261,11 @@ class HttpSinkConfig(SinkBase):
     concurrency: Annotated[Whole, Field(ge=1, le=1000)] = 16
     timeout_seconds: Annotated[Seconds, Field(gt=0)] = 15.0
     give_up_after_seconds: Annotated[Seconds, Field(gt=0)] = 259200.0
+    deadline_seconds: dict[
+        Annotated[str, AfterValidator(_positive_glob)], Annotated[Seconds, Field(ge=0)]
+    ] = Field(default_factory=dict)
+    """Globs over event names, the last match wins, each with the seconds after receipt until which an event
+    is of use; 0 is no deadline."""
     dead_letter_on: tuple[Annotated[Whole, Field(ge=300, le=599)], ...] = ()
     """Statuses that settle an event as dead at once."""
     max_rate: Annotated[Seconds, Field(ge=0)] = 0.0

@@ -113,7 +113,8 @@ def test_all_problems_go_to_standard_error(config: Path, capsys: pytest.CaptureF
         "  spool.type: must be 'sqlite' or 'memory'",
         "  sinks.crm.client_secrte: is not a setting (known here: "
         "events, sources, gap_events, format, privacy, start, type, url, ordering, concurrency, "
-        "timeout_seconds, give_up_after_seconds, dead_letter_on, max_rate, secret_token, validate, "
+        "timeout_seconds, give_up_after_seconds, deadline_seconds, dead_letter_on, max_rate, "
+        "secret_token, validate, "
         "cloudevents_mode, batch_events, batch_bytes, batch_seconds, compression, headers, username, "
         "password, bearer_token, proxy, ca_file, cert_file, key_file, secret_token_file, password_file, "
         "bearer_token_file)",
