@@ -1,4 +1,7 @@
-"""`python -m bench [--quick]`: everything, side by side, in one run."""
+"""`python -m bench [--quick]`: everything, side by side, in one run.
+
+`python -m bench capacity [--quick]` instead prints the tables of docs/operations.md.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import sys
 import time
 from typing import Any
 
-from bench import http_sink, life
+from bench import capacity, http_sink, life
 
 KINDS = {
     "bare": "bare websockets loop, receives only",
@@ -102,6 +105,9 @@ def starting() -> None:
 def main() -> None:
     quick = "--quick" in sys.argv
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}")
+    if "capacity" in sys.argv:
+        capacity.main(quick=quick)
+        return
     receiving(50_000 if quick else 300_000)
     steady(2_000 if quick else 10_000)
     posting(1 if quick else 5)

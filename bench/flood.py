@@ -54,7 +54,7 @@ async def serve(count: int, rate: int) -> None:
             writer.write(f"HTTP/1.1 200 OK\r\ncontent-length: {len(TOKEN)}\r\n\r\n{TOKEN}".encode())
             await writer.drain()
         else:
-            with suppress(ConnectionError):  # the other side has seen enough
+            with suppress(ConnectionError, asyncio.CancelledError):  # the other side, or all, has seen enough
                 await _websocket(head, reader, writer)
         writer.close()
 
