@@ -90,7 +90,7 @@ async def _flood(writer: asyncio.StreamWriter, prepared: list[bytes], count: int
 async def _paced(writer: asyncio.StreamWriter, prepared: list[bytes], rate: int) -> None:
     clock = asyncio.get_running_loop().time
     begin, sent = clock(), 0
-    while sent < len(prepared):
+    while sent < len(prepared) and not writer.is_closing():
         due = min(len(prepared), int((clock() - begin) * rate) + 1)
         writer.write(_in_pass(b"".join(prepared[sent:due]), 0))
         sent = due
