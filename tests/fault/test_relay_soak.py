@@ -172,7 +172,7 @@ def _slope(series: list[list[vitals.Point]]) -> str:
 
 
 def _range(one: Soak, name: str) -> str:
-    each = [[getattr(now, name) for now in life.vitals] for life in one.lives]
+    each = [[getattr(now, name) for now in life.vitals[2:] or life.vitals] for life in one.lives]
     return f"{min(map(min, each))} to {max(map(max, each))}, at the end {each[-1][-1]}"
 
 

@@ -10,6 +10,7 @@ import shlex
 import shutil
 import signal
 import sqlite3
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
@@ -32,7 +33,8 @@ COMMANDS_OF_BLOCKS = [
     for line in block.splitlines()
 ]
 OURS = [line for line in COMMANDS_OF_BLOCKS if line.startswith("zoomrelay ")]
-OTHERS = [line for line in COMMANDS_OF_BLOCKS if line not in OURS]
+BENCH = ".venv/bin/python -m bench capacity"
+OTHERS = [line for line in COMMANDS_OF_BLOCKS if line not in [*OURS, BENCH]]
 SECONDS = 120.0
 REFUSED = "dead_letter_on = [422]"
 RETAIN = {"ZOOMRELAY_SPOOL__RETAIN_SECONDS": "86400"}
@@ -187,6 +189,16 @@ async def test_moving_the_state_directory(tmp_path: Path) -> None:
         await lab.relay.stop()
         assert len(lab.receiver.taken) == 41  # and the mark
         lab.judge()
+
+
+def test_the_bench_is_there(tmp_path: Path) -> None:
+    """It takes minutes, so only its smallest part is run: a relay at rest."""
+    assert BENCH in COMMANDS_OF_BLOCKS
+    code = "from bench.capacity import running\nwith running(count=64, rate=0) as one: one.until('file0', 64)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment({}), cwd=ROOT, timeout=SECONDS, check=False
+    )
+    assert done.returncode == 0
 
 
 # --- in the text ------------------------------------------------------------------------------------
