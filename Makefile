@@ -56,8 +56,8 @@ lock: $(VENV)/.dev  ## pin the dependencies anew, with hashes
 bench: $(VENV)/.dev  ## measure, side by side with bare loops
 	@$(BIN)/python -m bench
 
-soak: $(VENV)/.dev  ## kills and faults for MINUTES minutes (default 10)
-	@ZOOMRELAY_TEST_SOAK_MINUTES=$${MINUTES:-10} $(BIN)/python -m pytest -m soak -s tests/fault
+soak: $(VENV)/.dev  ## one relay, a fault a minute, for MINUTES minutes (default 30), then fresh schedules
+	@ZOOMRELAY_TEST_SOAK_MINUTES=$${MINUTES:-30} $(BIN)/python -m pytest -m soak -s tests/fault
 
 clean:  ## remove what the targets above made
 	@rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist

@@ -1,4 +1,7 @@
-"""`python -m bench [--quick] [NAME ...]`: everything, side by side, in one run; or these parts of it."""
+"""`python -m bench [--quick] [NAME ...]`: everything, side by side, in one run; or these parts of it.
+
+`python -m bench capacity` prints the tables of docs/operations.md.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from bench import http_sink, life
+from bench import capacity, http_sink, life
 
 KINDS = {
     "bare": "bare websockets loop, receives only",
@@ -124,6 +127,9 @@ def main() -> None:
         "starting": starting,
     }
     wanted = [name for name in sys.argv[1:] if not name.startswith("-")] or list(parts)
+    parts["capacity"] = lambda: capacity.main(
+        quick=quick
+    )  # by its name only: the tables of docs/operations.md
     if unknown := [name for name in wanted if name not in parts]:
         sys.exit(f"there is no {unknown[0]}; there are {', '.join(parts)}")
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}")

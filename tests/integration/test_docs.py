@@ -253,3 +253,16 @@ def _event(values: dict[str, str]) -> bytes:
             at = at.setdefault(name, [{}])[0] if bracket else at.setdefault(name, {})
         at[last] = value
     return json.dumps(event).encode()
+
+
+# --- capacity ---------------------------------------------------------------------------------------
+
+
+def test_the_table_of_capacity_has_the_rows_of_the_bench() -> None:
+    section = OPERATIONS.partition("## Capacity\n")[2].partition("\n## ")[0]
+    titles = {
+        title for title in re.findall(r"^\| ([a-z][^|]+?) \|", section, re.MULTILINE) if title != "sinks"
+    }
+    bench = (ROOT / "bench" / "capacity.py").read_text()
+    assert len(titles) >= 12
+    assert {title for title in titles if re.sub(r" at [\d,]+/s$", "", title) not in bench} == set()

@@ -54,6 +54,8 @@ class Kind(StrEnum):
     """A frame of kind `word`."""
     DISORDER = "disorder"
     """Duplicates, late and swapped events, as `word` says."""
+    RELOAD = "reload"
+    """HUP."""
 
 
 @dataclass(frozen=True)
