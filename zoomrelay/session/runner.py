@@ -90,6 +90,7 @@ class SessionRunner:
         self._told: tuple[str, str, bool] | None = None
         self._stopping = asyncio.Event()
         self._retired = False
+        self._first = True
         self._news = asyncio.Event()
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -188,7 +189,7 @@ class SessionRunner:
             # A scope without a limit of its own: `stop` ends it.
             async with asyncio.timeout(None) as self._opening:
                 token = await self._tokens.get(MIN_TOKEN_LIFE_SECONDS)
-                await self._twins.turn()
+                await self._turn()
                 connection = await self._dial(build_url(self._source.ws_url, self._address, token.value))
             self._opening = None
             ending = await self._serve(connection, token)
@@ -206,6 +207,14 @@ class SessionRunner:
         finally:
             self._opening = None
         return self._ended(token, ending)
+
+    async def _turn(self) -> None:
+        """The first attempt of all is made at once: who adds a path waits for it."""
+        first, self._first = self._first, False
+        if first:
+            self._twins.begins()
+        else:
+            await self._twins.turn()
 
     async def _serve(self, connection: Connection, token: Token) -> Ending:
         self._link = Link(

@@ -31,6 +31,10 @@ class Twins:
         if not self._accepted:
             self._alone.set()
 
+    def begins(self) -> None:
+        """An attempt is made at once, in or out of turn."""
+        self._began = asyncio.get_running_loop().time()
+
     async def turn(self) -> None:
         """Return when a path that is not accepted may connect: at once while no twin is accepted either,
         else some time after the last one that began. The loss of the last accepted twin ends the wait."""
@@ -39,7 +43,7 @@ class Twins:
         while self._accepted and self._began != waited_for:
             waited_for = self._began
             await self._alone_or(waited_for + self._spacing_seconds)
-        self._began = asyncio.get_running_loop().time()
+        self.begins()
 
     async def _alone_or(self, due: float) -> None:
         try:
