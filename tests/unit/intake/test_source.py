@@ -206,6 +206,7 @@ async def test_merging_begins_with_the_second_subscription_and_goes_on() -> None
 
 async def test_a_path_that_takes_the_place_of_another_is_judged_for_itself() -> None:
     async with House("one", "two") as house:
+        await house.alive(3)
         house.push("one", *range(10))
         await house.alive(30)
         assert house.source.paths["two"].deaf
