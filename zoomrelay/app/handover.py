@@ -67,11 +67,9 @@ class Handover:
     @property
     def awaited(self) -> list[str]:
         """Subscriptions in whose place old sockets stay until they are accepted."""
-        return (
-            []
-            if self.done.is_set()
-            else sorted({r.subscription for r in [*self._coming(), *self._outdated()]})
-        )
+        if self.done.is_set():
+            return []
+        return sorted({runner.subscription for runner in [*self._coming(), *self._outdated()]})
 
     @asynccontextmanager
     async def halted(self) -> AsyncIterator[None]:

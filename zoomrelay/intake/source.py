@@ -182,6 +182,11 @@ class PathWatch:
         """`Clock.elapsed`, while it is listened to."""
         self._sockets = 0
         """Accepted ones: two for a moment, where it is made anew."""
+        self._heard = 0.0
+        """Wall time until which the only socket heard everything."""
+        self._proven: float | None = None
+        """The same of the older one, since a second was accepted and until one of them has ended. Zoom may send
+        on the newer alone, so that says nothing of the older."""
         self._source = source
         self._last_event = 0.0
         self._inner: PathListener | None = None
@@ -221,7 +226,9 @@ class PathWatch:
     def accepted(self, wall: float) -> None:
         self._sockets += 1
         if self._sockets > 1:
+            self._proven = self._heard
             return
+        self._heard = wall
         now = self._source.clock.elapsed()
         self._last_event = self.accepted_at = now
         if self._source.twins is not None:
@@ -231,6 +238,9 @@ class PathWatch:
 
     def lost(self, cause: str, detail: str, *, clean: bool, heard_until: float) -> None:
         self._sockets -= 1
+        proven, self._proven = self._proven, None
+        if proven is not None and not clean:
+            heard_until = min(heard_until, proven)
         if self._sockets:
             self._torn(cause, detail, clean=clean, heard_until=heard_until)
             return
@@ -250,6 +260,9 @@ class PathWatch:
     def alive(self, heard_until: float) -> None:
         self._source.second()
         self._watch()
+        if self._proven is not None:
+            heard_until = min(heard_until, self._proven)
+        self._heard = heard_until
         if self._inner is not None:
             self._inner.alive(heard_until)
 
