@@ -23,7 +23,8 @@ def command(
 ) -> None:
     """Let the running relay take over its configuration.
 
-    An invalid one changes nothing and is told, with exit code 78. Settings that need a restart are named.
+    An invalid one changes nothing and is told, with exit code 78. Otherwise this prints what was added,
+    removed and changed, for which new sockets old ones are kept still, and what needs a restart.
     """
     client = ControlClient(load_state_dir(config), timeout_seconds=timeout_seconds)
     try:

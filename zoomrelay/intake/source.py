@@ -185,8 +185,8 @@ class PathWatch:
         self._heard = 0.0
         """Wall time until which the only socket heard everything."""
         self._proven: float | None = None
-        """The same of the older one, since a second was accepted and until one of them has ended. Zoom may send
-        on the newer alone, so that says nothing of the older."""
+        """The same of the older one, since a second was accepted and until one of them has ended. Zoom may
+        send on the newer alone, so that what comes says nothing of the older."""
         self._source = source
         self._last_event = 0.0
         self._inner: PathListener | None = None
