@@ -16,6 +16,9 @@ from zoomrelay.spool.base import Quarantined, SourceCounts
 
 log = structlog.get_logger()
 
+_OURS = "stopped"
+"""The session's word for a socket that we closed, or that made room for a newer one of ours."""
+
 
 class Frame(Protocol):
     """An event as it came."""
@@ -252,9 +255,10 @@ class PathWatch:
             self._inner.lost(cause, detail, clean=clean, heard_until=heard_until)
 
     def _torn(self, cause: str, detail: str, *, clean: bool, heard_until: float) -> None:
-        """One of two sockets has ended. If it broke, what was under way on it is missing."""
-        if not clean and self._inner is not None:
-            self._inner.lost(cause, detail, clean=False, heard_until=heard_until)
+        """One of two sockets has ended. If it broke, what was under way on it is missing; and if the other side
+        closed it unasked, that may have been before the newer was accepted there."""
+        if self._inner is not None and not (clean and cause == _OURS):
+            self._inner.lost(cause, detail, clean=clean, heard_until=heard_until)
             self._inner.accepted(self._source.clock.wall())
 
     def alive(self, heard_until: float) -> None:

@@ -276,7 +276,7 @@ class SessionRunner:
         self.accepted_since = self._accepted_at = None
         self._news.set()
         heard_until = link.heard_until(ending) if link is not None else 0.0
-        if self._retired and (ending.clean or ending.cause is Cause.DISPLACED):
+        if self._retired and ending.cause is Cause.DISPLACED:
             ending = Ending(Cause.STOPPED, "a new socket takes its place", clean=ending.clean)
         if ending.cause is Cause.STOPPED and accepted_seconds is None:
             return 0.0

@@ -237,17 +237,25 @@ class Told:
     def alive(self, heard_until: float) -> None: ...
 
 
-@pytest.mark.parametrize(("clean", "told"), [(True, []), (False, ["reset", "accepted"])])
+@pytest.mark.parametrize(
+    ("cause", "clean", "told"),
+    [
+        ("stopped", True, []),
+        ("stopped", False, ["stopped", "accepted"]),
+        ("closed", True, ["closed", "accepted"]),
+        ("reset", False, ["reset", "accepted"]),
+    ],
+)
 async def test_a_path_with_two_sockets_is_listened_to_until_both_have_ended(
-    clean: bool, told: list[str]
+    cause: str, clean: bool, told: list[str]
 ) -> None:
-    """If the first did not end properly, what was under way on it is missing."""
+    """Unless the first ended properly and by our doing, something may be missing."""
     house = House("one")
     path, ledger = house.source.paths["one"], Told()
     path.then(ledger)
     path.accepted(0.0)
     path.accepted(1.0)
-    path.lost("reset", "", clean=clean, heard_until=1.0)
+    path.lost(cause, "", clean=clean, heard_until=1.0)
     assert ledger.words == ["accepted", *told] and path.accepted_at is not None
     path.lost("closed", "", clean=True, heard_until=2.0)
     assert ledger.words == ["accepted", *told, "closed"] and path.accepted_at is None
