@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Protocol
 
 import structlog
@@ -26,6 +26,10 @@ from zoomrelay.session.runner import SessionRunner
 from zoomrelay.supervisor import Supervisor
 
 log = structlog.get_logger()
+
+_TOGETHER_SECONDS = 1.0
+"""For so long after the newer socket was accepted Zoom may end the older. If it has not, the older was whole
+when the newer began, and our closing it misses nothing."""
 
 
 class Sockets(Protocol):
@@ -149,6 +153,9 @@ class Handover:
             if new.gives_way and old in self._sockets.runners:
                 await self._close_one(old)
                 new.try_now()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_TOGETHER_SECONDS):
+                await old.ended()
         await self._close_one(old)
 
     def _successor(self, old: SessionRunner) -> SessionRunner | None:

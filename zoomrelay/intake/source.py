@@ -255,8 +255,8 @@ class PathWatch:
             self._inner.lost(cause, detail, clean=clean, heard_until=heard_until)
 
     def _torn(self, cause: str, detail: str, *, clean: bool, heard_until: float) -> None:
-        """One of two sockets has ended. If it broke, what was under way on it is missing; and if the other side
-        closed it unasked, that may have been before the newer was accepted there."""
+        """One of two sockets has ended. If it broke, what was under way on it is missing; and if the other
+        side closed it unasked, that may have been before the newer was accepted there."""
         if self._inner is not None and not (clean and cause == _OURS):
             self._inner.lost(cause, detail, clean=clean, heard_until=heard_until)
             self._inner.accepted(self._source.clock.wall())

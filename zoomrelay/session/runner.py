@@ -159,6 +159,10 @@ class SessionRunner:
         self._stopping.set()
         self._wake.set()
 
+    async def ended(self) -> None:
+        """Return when `run` has."""
+        await self._idle.wait()
+
     @property
     def gives_way(self) -> bool:
         """Zoom refuses it because of another connection."""
