@@ -229,7 +229,7 @@ class PathWatch:
     def accepted(self, wall: float) -> None:
         self._sockets += 1
         if self._sockets > 1:
-            self._proven = self._heard
+            self._proven = self._heard if self._proven is None else self._proven
             return
         self._heard = wall
         now = self._source.clock.elapsed()
@@ -241,9 +241,14 @@ class PathWatch:
 
     def lost(self, cause: str, detail: str, *, clean: bool, heard_until: float) -> None:
         self._sockets -= 1
-        proven, self._proven = self._proven, None
-        if proven is not None and not clean:
-            heard_until = min(heard_until, proven)
+        ours = clean and cause == _OURS
+        if self._proven is not None and not ours:
+            heard_until, clean = min(heard_until, self._proven), False
+            self._proven = self._source.clock.wall()  # until then a gap is noted
+        if self._sockets <= 1:
+            self._proven = None
+        if self._sockets and ours:
+            return
         if self._sockets:
             self._torn(cause, detail, clean=clean, heard_until=heard_until)
             return
@@ -257,7 +262,7 @@ class PathWatch:
     def _torn(self, cause: str, detail: str, *, clean: bool, heard_until: float) -> None:
         """One of two sockets has ended. If it broke, what was under way on it is missing; and if the other
         side closed it unasked, that may have been before the newer was accepted there."""
-        if self._inner is not None and not (clean and cause == _OURS):
+        if self._inner is not None:
             self._inner.lost(cause, detail, clean=clean, heard_until=heard_until)
             self._inner.accepted(self._source.clock.wall())
 
