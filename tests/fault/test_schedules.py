@@ -57,7 +57,7 @@ def test_schedule(memory: Path, seeds: list[int]) -> None:
 
 
 @pytest.mark.parametrize(
-    "seeds", [range(12), pytest.param(range(12, 212), marks=pytest.mark.full)], ids=["short", "long"]
+    "seeds", [range(12), pytest.param(range(12, 162), marks=pytest.mark.full)], ids=["short", "long"]
 )
 def test_reloads(memory: Path, seeds: Iterable[int]) -> None:
     """In the midst of everything else, sockets are made anew and secrets change."""

@@ -536,8 +536,8 @@ class World:
             self._amnesia,
         )
         found = []
-        # Where a socket is made anew there are two for a moment. One may be slower than the other; and what of
-        # the older one is in doubt is noted with some seconds to spare.
+        # Where a socket is made anew there are two for a moment. One may be slower than the other, and what
+        # of the older one is in doubt is noted with some seconds to spare.
         two = any(step.kind is Kind.RELOAD and step.word == "address" for step in self.schedule.steps)
         for name in self.zoom.subscriptions:
             found += oracle.uncovered(truth, name) + ([] if two else oracle.excessive(truth, name))
