@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
 import structlog
 from prometheus_client import generate_latest
 
@@ -20,6 +21,7 @@ from zoomrelay.admin.replay import Order
 from zoomrelay.admin.server import AdminServer
 from zoomrelay.admin.tapping import Feed
 from zoomrelay.app import Relay
+from zoomrelay.app.changes import Changes
 from zoomrelay.config.models import Config
 from zoomrelay.delivery.router import Route
 from zoomrelay.errors import ControlRefused
@@ -98,20 +100,19 @@ class Front:
         gaps = await asyncio.to_thread(ledger.read, self._relay.config.state_dir)
         return [gap.as_json() for gap in gaps]
 
-    async def reload(self) -> Sequence[str]:
-        """Take over what can change while running; an invalid configuration changes nothing. The settings
-        that differ and need a restart. Raises `ConfigError`, or `ControlRefused` at the wrong moment."""
+    async def reload(self) -> Changes:
+        """Take over what can change while running; an invalid configuration changes nothing. Raises
+        `ConfigError`, or `ControlRefused` at the wrong moment."""
         if self._relay.stopping or not self._relay.started.is_set():
             raise ControlRefused("the relay is starting or stopping", status=503)
         with self._notifier.reloading():
             config = self._load()
             protect_config(config)
-            needs_restart = await self._relay.reload(config)
+            changes = await self._relay.reload(config)
             set_level(config.log.level)
-        log.info("config.reloaded", sinks=list(config.sinks))
-        if needs_restart:
-            log.warning("config.needs_restart", settings=needs_restart)
-        return needs_restart
+        say = log.warning if changes.needs_restart or changes.waiting else log.info
+        say("config.reloaded", **msgspec.to_builtins(changes))
+        return changes
 
     def privacy_fields(self) -> Mapping[str, str | None]:
         return self._relay.config.privacy.kinds()

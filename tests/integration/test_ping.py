@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from tests.support.fronted import Running, running, toml
 from zoomrelay.admin import ping
+from zoomrelay.app.changes import Changes
 from zoomrelay.cli import entry
 from zoomrelay.simulator.server import Simulator
 
@@ -103,11 +104,11 @@ async def test_somebody_is_called_while_all_is_well_and_not_otherwise(
 
             (tmp_path / "ping_url").write_text(f"{alarm.url}/another-place\n")
             alarm.status = 204
-            assert await one.front.reload() == []
+            assert await one.front.reload() == Changes(changed=["admin.ping_url"])
             await until(lambda: "GET /another-place" in alarm.calls)
             assert await sample(one, 'zoomrelay_pings_total{result="failed"}')
             file.write_text(toml(zoom, tmp_path))
-            assert await one.front.reload() == []
+            assert await one.front.reload() == Changes(changed=["admin.ping_url"])
             await asyncio.sleep(INTERVAL_SECONDS)
             before = len(alarm.calls)
             await asyncio.sleep(3 * INTERVAL_SECONDS)
@@ -181,7 +182,7 @@ async def test_the_token_is_taken_over_by_a_reload_and_shown_nowhere(zoom: Simul
         assert await metrics(one, token) == 200
         secret.write_text(later)
         assert await metrics(one, later) == 401
-        assert await one.front.reload() == []
+        assert await one.front.reload() == Changes(changed=["admin.bearer_token"])
         assert (await metrics(one, token), await metrics(one, later)) == (401, 200)
 
 

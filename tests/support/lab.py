@@ -161,12 +161,15 @@ class Lab:
     def kill(self) -> None:
         self.kills.append(self.relay.kill())
 
-    async def finish(self, *, ask: bool = True) -> None:
-        """Let everything on the way arrive in every sink: a last event goes behind all others."""
+    async def finish(self, *, ask: bool = True, subscription: str | None = None) -> None:
+        """Let everything on the way arrive in every sink: a last event goes behind all others, on every
+        subscription or on this one."""
         await self.accepted()
         self._marks += 1
         mark = f"mark {self._marks}"
-        heard = await self.zoom.emit({"event": "test.mark", "payload": {"mark": mark}})
+        heard = await self.zoom.emit(
+            {"event": "test.mark", "payload": {"mark": mark}}, subscription=subscription
+        )
         assert heard, "the socket ended while everything should be calm"
         await self.relay.until(lambda: mark.encode() in self._end_of_archive(), f"{mark} in the archive")
         await self.relay.until(self._settled, f"the settling of every sink (seed {self.seed})", seconds=240)

@@ -55,7 +55,7 @@ class Kind(StrEnum):
     DISORDER = "disorder"
     """Duplicates, late and swapped events, as `word` says."""
     RELOAD = "reload"
-    """HUP."""
+    """HUP, with another `word` (address, secret) for every source where there is one."""
 
 
 @dataclass(frozen=True)
@@ -155,4 +155,6 @@ def _step(random: Random, bounds: Bounds, at: float, paths: int) -> Step:
             word = random.choice(("harmless", "harmless", "oversize"))
         case Kind.DISORDER:
             word = random.choice(("duplicate", "late", "reorder"))
+        case Kind.RELOAD:
+            word = random.choice(("address", "address", "secret"))
     return Step(at, kind, seconds, word, random.randrange(paths))

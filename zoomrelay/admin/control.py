@@ -9,10 +9,11 @@
     POST /dlq/discard     the same
     POST /replay          Order -> Progress, again and again until the end, one per line (see `replay`)
     POST /replay/read     Order -> the events themselves, one per line
-    POST /reload          -> {"needs_restart": [setting, …]}
     GET  /metrics         as the admin port has them, also where that is turned off; text
     GET  /stacks          what every thread and task is doing; text
     GET  /log             the last lines of the log; one JSON object per line
+    POST /reload          -> {"added": [name, …], "removed": …, "changed": …, "waiting": …,
+                          "needs_restart": …} (`zoomrelay.app.changes`)
     GET  /tap             events as they come (`zoomrelay.admin.tapping`); ?events=GLOB, ?source=NAME
 
 Every refusal is {"error": words}; an invalid configuration (422) has {"problems": [{"where", "what",
@@ -65,8 +66,8 @@ class ControlTarget(Protocol):
         """Every gap of the ledger as JSON, those that last at the end."""
         ...
 
-    async def reload(self) -> Sequence[str]:
-        """Read the configuration anew and take it over; the settings that differ and need a restart.
+    async def reload(self) -> msgspec.Struct:
+        """Read the configuration anew and take it over; what that came to, in names without values.
         Raises `ConfigError`, or `ControlRefused` at the wrong moment; then nothing was changed."""
         ...
 
@@ -212,7 +213,7 @@ class ControlServer:
         return await replay.stream(request, self._target.retained(order))
 
     async def _reload(self, _request: web.Request) -> web.Response:
-        return _json({"needs_restart": list(await self._target.reload())})
+        return _json(await self._target.reload())
 
     async def _metrics(self, _request: web.Request) -> web.Response:
         return _text(self._target.metrics().decode())

@@ -17,14 +17,16 @@ from zoomrelay import __version__
 from zoomrelay.admin.drain_rate import DrainRate
 from zoomrelay.admin.fill_rate import FillRate
 from zoomrelay.admin.health import SinkStatus, SpoolStatus, Status
+from zoomrelay.app.changes import Changes, compare, has_changed, taken_over
 from zoomrelay.app.parts import build_spool, build_worker, route, sink_starts
+from zoomrelay.app.reload import reload_sources, wait_for_handovers
 from zoomrelay.app.source import RunningSource, Shared
 from zoomrelay.clock import Clock, SystemClock
-from zoomrelay.config.models import Config, HttpSinkConfig, SinkConfig
+from zoomrelay.config.models import Config, SinkConfig, SourceConfig
 from zoomrelay.config.subscriptions import subscription_id
 from zoomrelay.delivery.taps import Taps
 from zoomrelay.delivery.worker import Worker
-from zoomrelay.errors import SinkError
+from zoomrelay.errors import ControlRefused, SinkError
 from zoomrelay.event import RELAY_SOURCE
 from zoomrelay.intake.admit import Intake
 from zoomrelay.intake.gaps import Trouble
@@ -148,7 +150,8 @@ class Relay:
             await self._stop.wait()
             if front is not None:
                 front.stopping()
-            await self._stop_in_order(supervisor)
+            async with self._reloading:  # one that has begun comes to its end
+                await self._stop_in_order(supervisor)
 
     def stop(self) -> None:
         """Stop in order; `run` returns when that is done."""
@@ -163,12 +166,8 @@ class Relay:
         for config in self.config.sinks.values():
             self._start_sink(supervisor, config)
         self._intake.open()
-        shared = Shared(supervisor, self._intake, self.ledger, self.clock, self._random, self.metrics)
-        counts = self.spool.stats().sources
-        self._sources = {
-            name: RunningSource(source, self.config, shared, counts.get(name, SourceCounts()))
-            for name, source in self.config.sources.items()
-        }
+        self._shared = Shared(supervisor, self._intake, self.ledger, self.clock, self._random, self.metrics)
+        self._sources = {name: self._build_source(source) for name, source in self.config.sources.items()}
         supervisor.start("intake", self._intake.run())
         self.ledger.open(_paths(self.config), self.spool.last_received())
         supervisor.start("ledger", self.ledger.run())
@@ -182,6 +181,10 @@ class Relay:
             sources=list(self.config.sources),
             sinks=list(self.config.sinks),
         )
+
+    def _build_source(self, config: SourceConfig) -> RunningSource:
+        counts = self.spool.stats().sources.get(config.name, SourceCounts())
+        return RunningSource(config, self.config, self._shared, counts)
 
     def _start_sink(self, supervisor: Supervisor, config: SinkConfig) -> None:
         worker = build_worker(config, self.config.privacy, self.spool, self.clock, self._random, self.metrics)
@@ -248,36 +251,38 @@ class Relay:
 
     # --- reload -------------------------------------------------------------------------------------
 
-    async def reload(self, new: Config) -> list[str]:
-        """Take over what can change while running: sinks, routes, `[admin]` but for its address, and the
-        log level (which the caller sets). Files are reopened, and a session that waits for its next
-        attempt makes it. Returns the settings that differ and need a restart."""
+    async def reload(self, new: Config) -> Changes:
+        """Take over what can change while running (the caller sets the log level). Files are reopened, and a
+        session that waits for its next attempt makes it. Where new sockets take the place of old ones, this
+        waits a little for them. What was done, and what needs a restart. Raises `ControlRefused` while the
+        relay stops."""
         async with self._reloading:
-            old = self.config
-            for name in old.sinks.keys() - new.sinks.keys():
-                await self._end_sink(name)
-                self.metrics.forget_sink(name)
-                self._drain_rates.pop(name, None)
-            changed = [n for n in old.sinks.keys() & new.sinks.keys() if _has_changed(n, old, new)]
-            for name in changed:
-                await self._end_sink(name)
-            await self.spool.set_sinks(sink_starts(new))
-            self.config = self.config.model_copy(update={"privacy": new.privacy})
-            for name in [n for n in new.sinks if n in changed or n not in old.sinks]:
-                self._start_sink(self._supervisor, new.sinks[name])
-            for name in old.sinks.keys() & new.sinks.keys() - set(changed):
-                await self._reopen(name)
-            self.config = self.config.model_copy(
-                update={
-                    "sinks": new.sinks,
-                    "drain_seconds": new.drain_seconds,
-                    "admin": new.admin.model_copy(update={"listen": old.admin.listen}),
-                    "log": new.log.model_copy(update={"format": old.log.format}),
-                }
-            )
+            if self.stopping:
+                raise ControlRefused("the relay is stopping", status=503)
+            changes = compare(self.config, new)
+            await self._reload_sinks(new)
+            self.config = taken_over(self.config, new)
+            await reload_sources(self._sources, self.config, self._build_source)
             for source in self._sources.values():
                 source.try_now()
-            return _needs_restart(old, new)
+        changes.waiting = await wait_for_handovers(self._sources)
+        return changes
+
+    async def _reload_sinks(self, new: Config) -> None:
+        old = self.config
+        for name in old.sinks.keys() - new.sinks.keys():
+            await self._end_sink(name)
+            self.metrics.forget_sink(name)
+            self._drain_rates.pop(name, None)
+        changed = [n for n in old.sinks.keys() & new.sinks.keys() if has_changed(n, old, new)]
+        for name in changed:
+            await self._end_sink(name)
+        await self.spool.set_sinks(sink_starts(new))
+        self.config = self.config.model_copy(update={"privacy": new.privacy})
+        for name in [n for n in new.sinks if n in changed or n not in old.sinks]:
+            self._start_sink(self._supervisor, new.sinks[name])
+        for name in old.sinks.keys() & new.sinks.keys() - set(changed):
+            await self._reopen(name)
 
     # --- replay -------------------------------------------------------------------------------------
 
@@ -396,24 +401,6 @@ def _paths(config: Config) -> list[tuple[str, str]]:
         for source in config.sources.values()
         for subscription in source.subscriptions
     ]
-
-
-def _has_changed(sink: str, old: Config, new: Config) -> bool:
-    private = new.sinks[sink].privacy != "off" and old.privacy != new.privacy
-    return private or old.sinks[sink] != new.sinks[sink] or _secrets(old, sink) != _secrets(new, sink)
-
-
-def _secrets(config: Config, sink: str) -> list[str]:
-    """Settings count as equal where they name the same file; what is in it may have changed."""
-    one = config.sinks[sink]
-    return one.secrets() if isinstance(one, HttpSinkConfig) else []
-
-
-def _needs_restart(old: Config, new: Config) -> list[str]:
-    names = ("state_dir", "sources", "spool")
-    differ = [name for name in names if getattr(old, name) != getattr(new, name)]
-    differ += ["admin.listen"] if old.admin.listen != new.admin.listen else []
-    return differ + (["log.format"] if old.log.format != new.log.format else [])
 
 
 def _sink_name(name: str) -> str:

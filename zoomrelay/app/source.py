@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass, field
 from random import Random
 
 from zoomrelay.admin.health import PathStatus, SourceStatus
+from zoomrelay.app.handover import Handover
 from zoomrelay.auth.endpoint import TokenEndpoint
 from zoomrelay.auth.manager import TokenManager
+from zoomrelay.auth.record import app_id
 from zoomrelay.auth.stores.file import FileStore
 from zoomrelay.clock import Clock
 from zoomrelay.config.models import Config, SourceConfig
@@ -23,6 +27,11 @@ from zoomrelay.supervisor import Supervisor
 from zoomrelay.telemetry.logs import protect_rotating
 from zoomrelay.telemetry.metrics import Metrics
 
+_CLOSE_SECONDS = 5.0
+"""For the closing handshake of a socket that nobody wants any more; the others go on meanwhile."""
+_OF_TOKENS = ("client_secret", "client_secret_next", "proxy", "ca_file")
+"""Settings of the token endpoint that make no other app of a source."""
+
 
 @dataclass(frozen=True, slots=True)
 class Shared:
@@ -34,6 +43,8 @@ class Shared:
     clock: Clock
     random: Random
     metrics: Metrics
+    intakes: dict[str, SourceIntake] = field(default_factory=dict)
+    """Of every source that there was in this process: one that comes back goes on counting."""
 
 
 class RunningSource:
@@ -42,43 +53,92 @@ class RunningSource:
     def __init__(self, config: SourceConfig, relay: Config, shared: Shared, counts: SourceCounts) -> None:
         """`counts`: what the spool knows of the source."""
         self.name = config.name
-        self.intake = SourceIntake(
-            shared.intake,
-            config.name,
-            [subscription_id(subscription) for subscription in config.subscriptions],
-            quiet_after_seconds=config.quiet_after_seconds,
-        )
+        self.intake = shared.intakes.setdefault(config.name, SourceIntake(shared.intake, config.name, []))
+        self.intake.quiet_after_seconds = config.quiet_after_seconds
+        for subscription in config.subscriptions:
+            self.intake.add(subscription_id(subscription))
         self.intake.begin_counting(counts)
         self._config = config
         self._shared = shared
-        self._tokens = TokenManager(
-            config,
-            TokenEndpoint(config, shared.clock),
-            shared.clock,
-            shared.random,
-            shared.metrics,
-            store=FileStore(relay.state_dir, config),
-            protect=protect_rotating,
-        )
+        self._state_dir = relay.state_dir
+        self._build_tokens()
         self._twins = Twins()
-        self._runners: list[SessionRunner] = []
+        self._runners: dict[SessionRunner, str] = {}
+        """By the names of their services."""
+        self.handover = Handover(config.name, self, shared.supervisor)
 
     def start(self) -> None:
         """Ask for a token and open a socket for each subscription."""
-        self._shared.supervisor.start(f"tokens.{self.name}", self._tokens.run())
+        self._start_tokens()
         for subscription in self._config.subscriptions:
-            runner = self._build_runner(subscription)
-            self._shared.supervisor.start(self._service(runner), runner.run())
-            self._runners.append(runner)
+            self.open(subscription)
+
+    def _build_tokens(self) -> None:
+        config, shared = self._config, self._shared
+        self._endpoint = TokenEndpoint(config, shared.clock)
+        self._tokens = TokenManager(
+            config,
+            self._endpoint,
+            shared.clock,
+            shared.random,
+            shared.metrics,
+            store=FileStore(self._state_dir, config),
+            protect=protect_rotating,
+        )
+
+    def _start_tokens(self) -> None:
+        self._shared.supervisor.start(f"tokens.{self.name}", self._tokens.run())
+
+    # --- its sockets, for `Handover` ----------------------------------------------------------------
+
+    @property
+    def runners(self) -> Collection[SessionRunner]:
+        return self._runners.keys()
+
+    def open(self, subscription: str) -> SessionRunner:
+        """Begin to keep a socket open; a subscription that is not known begins without a gap."""
+        runner = self._build_runner(subscription)
+        name = f"session.{self.name}.{runner.subscription}"
+        while name in self._runners.values():
+            name += "'"
+        self._runners[runner] = name
+        self._shared.supervisor.start(name, runner.run())
+        return runner
+
+    def retire(self, runner: SessionRunner) -> None:
+        """Expect that another socket takes its place; from now on copies may come."""
+        self._shared.supervisor.may_end(self._service(runner))
+        self.intake.merge()
+        runner.retire()
+
+    async def close(self, runner: SessionRunner) -> None:
+        """End it in order; and its subscription with it, if the configuration does not name it any more."""
+        service, name = self._runners.pop(runner), runner.subscription
+        gone = name not in {subscription_id(text) for text in self._config.subscriptions}
+        gone = gone and name not in {other.subscription for other in self._runners}
+        if gone:
+            self.intake.paths[name].then(None)
+            self._shared.ledger.remove(self.name, name)
+        self._shared.supervisor.may_end(service)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await runner.stop()
+        await self._shared.supervisor.finish(service, 0)
+        if gone:
+            self.intake.remove(name)
+            self._twins.addresses.forget(name)
+            self._shared.metrics.forget_path(self.name, name)
 
     def _build_runner(self, subscription: str) -> SessionRunner:
-        path = self._shared.ledger.path(self.name, subscription_id(subscription))
+        name = subscription_id(subscription)
+        watch = self.intake.paths.get(name) or self.intake.add(name)
+        path = self._shared.ledger.add(self.name, name)
         return SessionRunner(
             self._config,
             subscription,
             self._tokens,
             self.intake,
-            self.intake.paths[path.subscription].then(path),
+            watch.then(path),
             self._shared.clock,
             self._shared.random,
             self._shared.metrics,
@@ -92,17 +152,50 @@ class RunningSource:
 
     async def stop(self) -> None:
         """Close its sockets in order: what Zoom had sent is taken in. Returns when that is done."""
-        await asyncio.gather(*(runner.stop() for runner in self._runners))
+        async with self.handover.halted():
+            await asyncio.gather(*(runner.stop() for runner in self._runners))
 
     async def cancel(self) -> None:
         """End its sockets at once."""
-        for runner in self._runners:
+        for runner in list(self._runners):
             await self._shared.supervisor.cancel(self._service(runner))
 
     def try_now(self) -> None:
         """End waits for the next attempt: somebody believes that the trouble is gone."""
         for runner in self._runners:
             runner.try_now()
+
+    # --- reload -------------------------------------------------------------------------------------
+
+    async def take_over(self, config: SourceConfig) -> None:
+        """Take over these settings. Sockets that are not concerned stay; for the others see `handover`."""
+        async with self.handover.halted():
+            old, self._config = self._config, config
+            await self._take_over_tokens(old)
+            self.intake.quiet_after_seconds = config.quiet_after_seconds
+            for runner in self._runners:
+                runner.take_over(config, self._tokens)
+            await self.handover.begin(config)
+
+    async def leave(self) -> None:
+        """The source is gone from the configuration: end everything of it in order."""
+        async with self.handover.halted():
+            self._config = self._config.model_copy(update={"subscriptions": ()})
+            await asyncio.gather(*(self.close(runner) for runner in list(self._runners)))
+            await self._shared.supervisor.cancel(f"tokens.{self.name}")
+            self._shared.metrics.forget_source(self.name)
+
+    async def _take_over_tokens(self, old: SourceConfig) -> None:
+        """A token that is at hand stays in use, unless it is another app's now."""
+        new = self._config
+        if app_id(old) != app_id(new):
+            await self._shared.supervisor.cancel(f"tokens.{self.name}")
+            self._shared.metrics.forget_tokens(self.name)
+            self._build_tokens()
+            self._start_tokens()
+        elif any(getattr(old, name) != getattr(new, name) for name in _OF_TOKENS):
+            self._endpoint.take_over(new)
+            self._tokens.try_now()
 
     # --- status -------------------------------------------------------------------------------------
 
@@ -115,7 +208,7 @@ class RunningSource:
         trouble = self._tokens.trouble
         return SourceStatus(
             name=self.name,
-            paths=[self._path_status(runner, stats) for runner in self._runners],
+            paths=[self._path_status(runner, stats) for runner in self._one_by_path()],
             counts=counts,
             conservation_error=intake.conservation_error(counts),
             merge_ratio=intake.twins.merge_ratio if intake.twins else None,
@@ -125,6 +218,14 @@ class RunningSource:
             token_error=str(trouble or ""),
             token_cure=trouble.cure if trouble else "",
         )
+
+    def _one_by_path(self) -> Collection[SessionRunner]:
+        """Of two sockets of a subscription the one that is accepted."""
+        shown: dict[str, SessionRunner] = {}
+        for runner in self._runners:
+            if runner.accepted_since is not None or runner.subscription not in shown:
+                shown[runner.subscription] = runner
+        return shown.values()
 
     def _path_status(self, runner: SessionRunner, stats: SpoolStats) -> PathStatus:
         gap = self._shared.ledger.path(self.name, runner.subscription).open_gap()
@@ -150,4 +251,4 @@ class RunningSource:
         )
 
     def _service(self, runner: SessionRunner) -> str:
-        return f"session.{self.name}.{runner.subscription}"
+        return self._runners[runner]

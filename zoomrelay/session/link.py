@@ -63,7 +63,8 @@ class Link:
         which everything was received."""
         self._connection = connection
         self._subscription = subscription
-        self._consumer = consumer
+        self.consumer = consumer
+        """May be replaced at any time."""
         self._protocol = protocol
         self._clock = clock
         self._figures = figures
@@ -123,7 +124,7 @@ class Link:
                         run = await self._hand_over(run)
                         await self._control(message)
                 run = await self._hand_over(run)
-                if self._consumer.full:
+                if self.consumer.full:
                     await self._wait_for_room()
         except ConnectionEnded as error:
             return connection_ended(error)
@@ -135,13 +136,13 @@ class Link:
         if self._protocol.state is not State.RECEIVING:
             await self._consider(run[0])
         self._figures.events += len(run)
-        self._consumer.events(self._subscription, run)
+        self.consumer.events(self._subscription, run)
         return []
 
     async def _control(self, message: Message) -> None:
         self._figures.others[_KINDS[type(message)]] += 1
         if isinstance(message, Unreadable):
-            self._consumer.unreadable(self._subscription, message.raw, message.reason)
+            self.consumer.unreadable(self._subscription, message.raw, message.reason)
         elif isinstance(message, Unknown):
             self._note_unknown(message.module)
         await self._consider(message)
@@ -166,7 +167,7 @@ class Link:
     async def _wait_for_room(self) -> None:
         self._protocol.paused()
         try:
-            await self._consumer.room()
+            await self.consumer.room()
         finally:
             self._protocol.resumed(self._now())
 

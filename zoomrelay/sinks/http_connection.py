@@ -6,8 +6,10 @@ import asyncio
 import io
 import os
 import ssl
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import NamedTuple
 from urllib.request import getproxies, proxy_bypass
 
@@ -47,28 +49,59 @@ class HttpConnection:
         self._config = config
         self._url = url.with_fragment(None)
         self._session: aiohttp.ClientSession | None = None
+        self._under_way: Counter[aiohttp.ClientSession] = Counter()
+        self._certificates: list[bytes] = []
 
     async def open(self) -> None:
         """Connects to nobody yet; raises `SinkUnavailable` where certificates cannot be used. Does nothing
         where it is open already."""
         if self._session is None:
+            self._certificates = self._read_certificates()
             self._session = self._new_session()
+
+    async def reopen(self) -> bool:
+        """Read the files of certificates, keys and authorities anew; whether another content was found. New
+        requests then go out on new connections, those under way come to their end on the old ones. Raises
+        `SinkUnavailable` where the files cannot be used; the old ones stay in use."""
+        found = self._read_certificates()
+        old = self._session
+        if old is None or found == self._certificates:
+            return False
+        self._session, self._certificates = self._new_session(), found
+        if not self._under_way[old]:
+            await old.close()
+        return True
 
     async def close(self) -> None:
         session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        for one in {session, *self._under_way}:
+            if one is not None:
+                await one.close()
 
     async def post(self, body: bytes, headers: Mapping[istr, str], *, whole: bool = False) -> Answer:
         """The answer; `whole` waits for its body whatever the status is. Raises `SinkUnavailable` where none
         came in time."""
+        session = self._session
+        if session is None:
+            raise SinkUnavailable("not open")
+        self._under_way[session] += 1
         try:
             async with asyncio.timeout(self._config.timeout_seconds):
-                response = await self._post(body, headers)
+                response = await self._post(session, body, headers)
+            return await _answer(response, whole=whole)
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
             words = in_words(error, self._url, self._config.timeout_seconds)
             raise SinkUnavailable(words) from _presentable(error)
-        return await _answer(response, whole=whole)
+        finally:
+            await self._ended(session)
+
+    async def _ended(self, session: aiohttp.ClientSession) -> None:
+        """A request has; with the last one, a session that was replaced goes."""
+        self._under_way[session] -= 1
+        if not self._under_way[session]:
+            del self._under_way[session]
+            if session is not self._session:
+                await session.close()
 
     def _new_session(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
@@ -97,23 +130,30 @@ class HttpConnection:
                 raise SinkUnavailable(f"cert_file {config.cert_file}: {error.strerror or error}") from error
         return context
 
-    async def _post(self, body: bytes, headers: Mapping[istr, str]) -> aiohttp.ClientResponse:
+    def _read_certificates(self) -> list[bytes]:
+        """What is in the files, to tell whether it is still the same."""
+        config = self._config
+        return [_content(file) for file in (config.ca_file, config.cert_file, config.key_file) if file]
+
+    async def _post(
+        self, session: aiohttp.ClientSession, body: bytes, headers: Mapping[istr, str]
+    ) -> aiohttp.ClientResponse:
         """The answer's head. A stale connection, closed by the receiver while idle, costs a second try
         here rather than a failure: for a POST, aiohttp leaves that decision to us."""
         began = asyncio.get_running_loop().time()
         try:
-            return await self._post_once(body, headers)
+            return await self._post_once(session, body, headers)
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError) as error:
             fresh = isinstance(error, aiohttp.ClientConnectorError)
             if fresh or asyncio.get_running_loop().time() - began > STALE_SECONDS:
                 raise
-        return await self._post_once(body, headers)
+        return await self._post_once(session, body, headers)
 
-    async def _post_once(self, body: bytes, headers: Mapping[istr, str]) -> aiohttp.ClientResponse:
-        if self._session is None:
-            raise SinkUnavailable("not open")
+    async def _post_once(
+        self, session: aiohttp.ClientSession, body: bytes, headers: Mapping[istr, str]
+    ) -> aiohttp.ClientResponse:
         data = body if len(body) <= LARGE_BYTES else io.BytesIO(body)
-        return await self._session.post(self._url, data=data, headers=headers, allow_redirects=False)
+        return await session.post(self._url, data=data, headers=headers, allow_redirects=False)
 
 
 def in_words(error: Exception, url: URL, timeout_seconds: float) -> str:
@@ -167,6 +207,14 @@ async def _start_of_body(content: aiohttp.StreamReader) -> bytes:
             while len(body) < BODY_BYTES and (chunk := await content.read(BODY_BYTES - len(body))):
                 body += chunk
     return bytes(body)
+
+
+def _content(file: Path) -> bytes:
+    """Nothing where it cannot be read: whoever loads it says so."""
+    try:
+        return file.read_bytes()
+    except OSError:
+        return b""
 
 
 def _own_headers(config: HttpSinkConfig) -> CIMultiDict[str]:

@@ -147,3 +147,26 @@ class Metrics:
         self.sink_healthy.remove(sink)
         self.sink_send_seconds.remove(sink)
         self.durable_to_delivered.remove(sink)
+
+    def forget_path(self, source: str, subscription: str) -> None:
+        """Export nothing more about a subscription that is gone from the configuration."""
+        path = {"source": source, "subscription": subscription}
+        for metric in (self.session_accepted, self.session_attempts, self.session_closes, self.frames):
+            metric.remove_by_labels(path)
+        for metric in (self.path_displaced, self.path_contested, self.heartbeat_round_trip):
+            metric.remove_by_labels(path)
+        for metric in (self.last_frame, self.last_event):
+            metric.remove_by_labels(path)
+
+    def forget_tokens(self, source: str) -> None:
+        """Export nothing more about the tokens of a source that is another app now, or gone."""
+        for metric in (self.token_requests, self.token_expires, self.token_usable, self.token_refused):
+            metric.remove_by_labels({"source": source})
+        self.refresh_token_expires.remove_by_labels({"source": source})
+
+    def forget_source(self, source: str) -> None:
+        """Export nothing more about a source that is gone, but for what its gaps were."""
+        self.forget_tokens(source)
+        for metric in (self.signatures, self.event_ts_odd):
+            metric.remove_by_labels({"source": source})
+        self.event_lag.remove(source)

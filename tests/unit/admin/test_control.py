@@ -82,8 +82,10 @@ async def test_redrive_and_discard_say_how_many_there_were(client: ControlClient
 
 
 async def test_reload(client: ControlClient, relay: FakeRelay) -> None:
-    relay.needs_restart = ["spool"]
-    assert await ask(client.post, "/reload", dict[str, Any]) == {"needs_restart": ["spool"]}
+    relay.changes.needs_restart = ["spool.type"]
+    answer = await ask(client.post, "/reload", dict[str, Any])
+    nothing: dict[str, list[str]] = {name: [] for name in ("added", "removed", "changed", "waiting")}
+    assert answer == nothing | {"needs_restart": ["spool.type"]}
     relay.problems = [Problem("sinks.crm.url", "must be a URL", "write one")]
     with pytest.raises(ControlRefused, match=r"sinks\.crm\.url: must be a URL") as caught:
         await ask(client.post, "/reload", dict[str, Any])
