@@ -27,7 +27,7 @@ from zoomrelay.webhook.budget import Budget
 log = structlog.get_logger()
 
 STRANGERS_PER_SECOND = 25.0
-STRANGERS_AT_ONCE = 100
+STRANGERS_AT_ONCE = 50
 MAX_CONNECTIONS = 128
 FIRST_REQUEST_SECONDS = 5.0
 """For the TLS handshake, and again for the first request's headers."""
