@@ -1,4 +1,7 @@
-"""`python -m bench [--quick]`: everything, side by side, in one run; with `webhook-flood`, that alone."""
+"""`python -m bench [--quick] [NAME ...]`: everything, side by side, in one run; or these parts of it.
+
+`python -m bench capacity` prints the tables of docs/operations.md.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,10 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
-from bench import http_sink, life
+from bench import capacity, http_sink, life
 
 KINDS = {
     "bare": "bare websockets loop, receives only",
@@ -139,6 +143,19 @@ def growing(count: int) -> None:
     print("resident MB at each fifth of the way: " + ", ".join(f"{mb:.0f}" for mb in samples), flush=True)
 
 
+def draining(count: int) -> None:
+    print(f"\na backlog of {count:,} events, sqlite spool, http in batches of 500")
+    child = [sys.executable, "-m", "bench.backlog", str(count)]
+    figures: dict[str, Any] = json.loads(subprocess.check_output(child, timeout=1800))
+    live, rate = figures["live_events_per_second"], figures["events_per_second"]
+    print(f"{'live':38} {live:9,.0f} events/s")
+    print(f"{'out of the backlog':38} {rate:9,.0f} events/s {rate / live:6.2f}")
+    print(f"resident MB when it was full: {figures['filled_mb']:.0f}; at each fifth of the way: ", end="")
+    print(", ".join(f"{mb:.0f}" for mb in figures["resident_mb"]))
+    estimated, took = figures["estimated_seconds"], figures["took_seconds"]
+    print(f"half-way the estimate was {estimated:.1f} s, it took {took:.1f} s", flush=True)
+
+
 def starting() -> None:
     print("\nstarting, idle, stopping")
     began = time.perf_counter()
@@ -150,16 +167,24 @@ def starting() -> None:
 
 def main() -> None:
     quick = "--quick" in sys.argv
+    parts: dict[str, Callable[[], None]] = {
+        "receiving": lambda: receiving(50_000 if quick else 300_000),
+        "steady": lambda: steady(2_000 if quick else 10_000),
+        "posting": lambda: posting(1 if quick else 5),
+        "webhook-flood": lambda: webhook_flood(50_000 if quick else 200_000, 3),
+        "growing": lambda: growing(100_000 if quick else 1_000_000),
+        "backlog": lambda: draining(100_000 if quick else 1_000_000),
+        "starting": starting,
+    }
+    wanted = [name for name in sys.argv[1:] if not name.startswith("-")] or list(parts)
+    parts["capacity"] = lambda: capacity.main(
+        quick=quick
+    )  # by its name only: the tables of docs/operations.md
+    if unknown := [name for name in wanted if name not in parts]:
+        sys.exit(f"there is no {unknown[0]}; there are {', '.join(parts)}")
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}")
-    if "webhook-flood" in sys.argv:
-        webhook_flood(50_000 if quick else 200_000, 3 if quick else 5)
-        return
-    receiving(50_000 if quick else 300_000)
-    steady(2_000 if quick else 10_000)
-    posting(1 if quick else 5)
-    webhook_flood(50_000 if quick else 200_000, 3)
-    growing(100_000 if quick else 1_000_000)
-    starting()
+    for name in wanted:
+        parts[name]()
 
 
 if __name__ == "__main__":

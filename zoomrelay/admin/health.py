@@ -94,6 +94,9 @@ class SinkStatus(msgspec.Struct, frozen=True):
     misconfigured: bool
     counts: SinkCounts
     conservation_error: int
+    backlog_seconds: float | None = 0.0
+    """Until what is pending and not parked is delivered, at the rate of the latest seconds; 0 without a
+    backlog, None while it does not shrink."""
 
 
 class SpoolStatus(msgspec.Struct, frozen=True):
@@ -132,6 +135,16 @@ class Status(msgspec.Struct, frozen=True):
     @property
     def ready(self) -> bool:
         return not self.not_ready_because
+
+    @property
+    def unwell_because(self) -> list[str]:
+        """In words, why nobody should believe that all is well: it is not ready, something is stuck, or
+        events are not accounted for."""
+        stuck = [f"{part} is stuck" for part in self.stuck]
+        sinks = [f"sink {sink.name}" for sink in self.sinks if sink.conservation_error]
+        sources = [f"source {source.name}" for source in self.sources if source.conservation_error]
+        unaccounted = [f"{name}: events are not accounted for" for name in sinks + sources]
+        return self.not_ready_because + stuck + unaccounted
 
     @property
     def not_ready_because(self) -> list[str]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import socket
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
@@ -14,22 +16,25 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from zoomrelay import __version__
+from zoomrelay.admin.drain_rate import DrainRate
 from zoomrelay.admin.fill_rate import FillRate
 from zoomrelay.admin.health import SinkStatus, SpoolStatus, Status
+from zoomrelay.app.changes import Changes, compare, has_changed, taken_over
 from zoomrelay.app.parts import build_spool, build_worker, route, sink_starts
+from zoomrelay.app.reload import reload_sources, wait_for_handovers
 from zoomrelay.app.source import RunningSource, Shared, bind_webhooks, close_sockets, paths
 from zoomrelay.clock import Clock, SystemClock
-from zoomrelay.config.models import Config, SinkConfig
+from zoomrelay.config.models import Config, SinkConfig, SourceConfig
 from zoomrelay.delivery.taps import Taps
 from zoomrelay.delivery.worker import Worker
-from zoomrelay.errors import SinkError
+from zoomrelay.errors import ControlRefused, SinkError
 from zoomrelay.event import RELAY_SOURCE, WEBHOOK, Event
 from zoomrelay.intake.admit import Intake
 from zoomrelay.intake.gaps import Trouble
 from zoomrelay.intake.ledger import Ledger
 from zoomrelay.intake.source import SourceIntake
 from zoomrelay.intake.troubles import Troubles
-from zoomrelay.spool.base import Choice, Replay, SourceCounts, SpoolStats
+from zoomrelay.spool.base import Choice, Replay, SinkCounts, SourceCounts, SpoolStats
 from zoomrelay.spool.statedir import StateDirectory
 from zoomrelay.supervisor import Supervisor
 from zoomrelay.telemetry.metrics import Metrics
@@ -76,7 +81,7 @@ class Relay:
     ) -> None:
         self.config = config
         self.clock = clock or SystemClock()
-        self.metrics = Metrics(registry or CollectorRegistry())
+        self.metrics = Metrics(registry or CollectorRegistry(), self.clock)
         self.state = StateDirectory(config.state_dir)
         self.started = asyncio.Event()
         """Set once spool and sinks are open and the first attempt to connect is under way."""
@@ -112,6 +117,7 @@ class Relay:
         self._workers: dict[str, Worker] = {}
         self._sources: dict[str, RunningSource] = {}
         self._fill_rate = FillRate()
+        self._drain_rates: defaultdict[str, DrainRate] = defaultdict(DrainRate)
         self._stop = asyncio.Event()
         self._reloading = asyncio.Lock()
         self._webhook_sockets: dict[str, list[socket.socket]] = {}
@@ -128,7 +134,7 @@ class Relay:
             try:
                 if front is not None:
                     await front.open()
-                self._webhook_sockets = bind_webhooks(self.config)
+                self._webhook_sockets = bind_webhooks(self.config.sources.values())
                 await self._serve(front)
             finally:
                 close_sockets(self._webhook_sockets)
@@ -148,7 +154,8 @@ class Relay:
             await self._stop.wait()
             if front is not None:
                 front.stopping()
-            await self._stop_in_order(supervisor)
+            async with self._reloading:  # one that has begun comes to its end
+                await self._stop_in_order(supervisor)
 
     def stop(self) -> None:
         """Stop in order; `run` returns when that is done."""
@@ -163,18 +170,8 @@ class Relay:
         for config in self.config.sinks.values():
             self._start_sink(supervisor, config)
         self._intake.open()
-        shared = Shared(supervisor, self._intake, self.ledger, self.clock, self._random, self.metrics)
-        counts = self.spool.stats().sources
-        self._sources = {
-            name: RunningSource(
-                source,
-                self.config,
-                shared,
-                counts.get(name, SourceCounts()),
-                self._webhook_sockets.get(name),
-            )
-            for name, source in self.config.sources.items()
-        }
+        self._shared = Shared(supervisor, self._intake, self.ledger, self.clock, self._random, self.metrics)
+        self._sources = {name: self._build_source(source) for name, source in self.config.sources.items()}
         supervisor.start("intake", self._intake.run())
         self.ledger.open(_paths(self.config), self.spool.last_received())
         supervisor.start("ledger", self.ledger.run())
@@ -188,6 +185,11 @@ class Relay:
             sources=list(self.config.sources),
             sinks=list(self.config.sinks),
         )
+
+    def _build_source(self, config: SourceConfig) -> RunningSource:
+        counts = self.spool.stats().sources.get(config.name, SourceCounts())
+        sockets = self._webhook_sockets.get(config.name)
+        return RunningSource(config, self.config, self._shared, counts, sockets)
 
     def _start_sink(self, supervisor: Supervisor, config: SinkConfig) -> None:
         worker = build_worker(config, self.config.privacy, self.spool, self.clock, self._random, self.metrics)
@@ -254,34 +256,41 @@ class Relay:
 
     # --- reload -------------------------------------------------------------------------------------
 
-    async def reload(self, new: Config) -> list[str]:
-        """Take over what can change while running: sinks, routes and the log level (which the caller
-        sets). Files are reopened, and a session that waits for its next attempt makes it. Returns the
-        settings that differ and need a restart."""
+    async def reload(self, new: Config) -> Changes:
+        """Take over what can change while running (the caller sets the log level). Files are reopened, and a
+        session that waits for its next attempt makes it. Where new sockets take the place of old ones, this
+        waits a little for them. What was done, and what needs a restart. Raises `ControlRefused` while the
+        relay stops, and `ConfigError` where the address of a new webhook cannot be had; then nothing has
+        changed."""
         async with self._reloading:
-            old = self.config
-            for name in old.sinks.keys() - new.sinks.keys():
-                await self._end_sink(name)
-                self.metrics.forget_sink(name)
-            changed = [n for n in old.sinks.keys() & new.sinks.keys() if _has_changed(n, old, new)]
-            for name in changed:
-                await self._end_sink(name)
-            await self.spool.set_sinks(sink_starts(new))
-            self.config = self.config.model_copy(update={"privacy": new.privacy})
-            for name in [n for n in new.sinks if n in changed or n not in old.sinks]:
-                self._start_sink(self._supervisor, new.sinks[name])
-            for name in old.sinks.keys() & new.sinks.keys() - set(changed):
-                await self._reopen(name)
-            self.config = self.config.model_copy(
-                update={
-                    "sinks": new.sinks,
-                    "drain_seconds": new.drain_seconds,
-                    "log": new.log.model_copy(update={"format": old.log.format}),
-                }
-            )
+            if self.stopping:
+                raise ControlRefused("the relay is stopping", status=503)
+            changes = compare(self.config, new)
+            fresh = [source for name, source in new.sources.items() if name not in self._sources]
+            self._webhook_sockets |= bind_webhooks(fresh)
+            await self._reload_sinks(new)
+            self.config = taken_over(self.config, new)
+            await reload_sources(self._sources, self.config, self._build_source)
             for source in self._sources.values():
                 source.try_now()
-            return _needs_restart(old, new)
+        changes.waiting = await wait_for_handovers(self._sources)
+        return changes
+
+    async def _reload_sinks(self, new: Config) -> None:
+        old = self.config
+        for name in old.sinks.keys() - new.sinks.keys():
+            await self._end_sink(name)
+            self.metrics.forget_sink(name)
+            self._drain_rates.pop(name, None)
+        changed = [n for n in old.sinks.keys() & new.sinks.keys() if has_changed(n, old, new)]
+        for name in changed:
+            await self._end_sink(name)
+        await self.spool.set_sinks(sink_starts(new))
+        self.config = self.config.model_copy(update={"privacy": new.privacy})
+        for name in [n for n in new.sinks if n in changed or n not in old.sinks]:
+            self._start_sink(self._supervisor, new.sinks[name])
+        for name in old.sinks.keys() & new.sinks.keys() - set(changed):
+            await self._reopen(name)
 
     # --- replay -------------------------------------------------------------------------------------
 
@@ -355,6 +364,7 @@ class Relay:
                 misconfigured=self._workers[name].health.misconfigured,
                 counts=stats.sinks[name],
                 conservation_error=stats.sinks[name].conservation_error,
+                backlog_seconds=self._backlog_seconds(name, stats.sinks[name]),
             )
             for name, config in self.config.sinks.items()
             if name in self._workers and name in stats.sinks
@@ -386,6 +396,13 @@ class Relay:
             stuck=self._stuck(stats),
         )
 
+    def _backlog_seconds(self, sink: str, counts: SinkCounts) -> float | None:
+        ended = counts.appended - counts.pending
+        seconds = self._drain_rates[sink].seconds_until_drained(
+            self.clock.elapsed(), counts.pending - counts.parked, ended
+        )
+        return seconds if seconds < math.inf else None  # JSON has no infinity
+
     def _stuck(self, stats: SpoolStats) -> list[str]:
         stuck = [name for source in self._sources.values() for name in source.stalled()]
         return stuck + (["spool"] if stats.busy_seconds > _SPOOL_STUCK_SECONDS else [])
@@ -393,17 +410,6 @@ class Relay:
 
 def _paths(config: Config) -> list[tuple[str, str]]:
     return [(source.name, path) for source in config.sources.values() for path in paths(source)]
-
-
-def _has_changed(sink: str, old: Config, new: Config) -> bool:
-    private = new.sinks[sink].privacy != "off" and old.privacy != new.privacy
-    return private or old.sinks[sink] != new.sinks[sink]
-
-
-def _needs_restart(old: Config, new: Config) -> list[str]:
-    names = ("state_dir", "sources", "spool", "admin")
-    differ = [name for name in names if getattr(old, name) != getattr(new, name)]
-    return differ + (["log.format"] if old.log.format != new.log.format else [])
 
 
 def _sink_name(name: str) -> str:

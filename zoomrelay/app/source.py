@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from random import Random
 
 from zoomrelay.admin.health import PathStatus, SourceStatus
+from zoomrelay.app.handover import Handover
 from zoomrelay.auth.endpoint import TokenEndpoint
 from zoomrelay.auth.manager import TokenManager
+from zoomrelay.auth.record import app_id
 from zoomrelay.auth.stores.file import FileStore
 from zoomrelay.clock import Clock
 from zoomrelay.config.models import Config, SourceConfig
@@ -36,11 +39,11 @@ def paths(source: SourceConfig) -> list[str]:
     return [*subscriptions, WEBHOOK] if source.webhook is not None else subscriptions
 
 
-def bind_webhooks(config: Config) -> dict[str, list[socket.socket]]:
-    """The addresses of the webhooks, by source, which do not listen yet. Raises `ConfigError`."""
+def bind_webhooks(sources: Iterable[SourceConfig]) -> dict[str, list[socket.socket]]:
+    """The addresses of their webhooks, by source, which do not listen yet. Raises `ConfigError`."""
     bound: dict[str, list[socket.socket]] = {}
     try:
-        for source in config.sources.values():
+        for source in sources:
             if source.webhook is not None:
                 setting = f"sources.{source.name}.webhook.listen"
                 bound[source.name] = bind(source.webhook.listen, setting)
@@ -55,6 +58,12 @@ def close_sockets(bound: Mapping[str, Sequence[socket.socket]]) -> None:
         one.close()
 
 
+_CLOSE_SECONDS = 5.0
+"""For the closing handshake of a socket that nobody wants any more; the others go on meanwhile."""
+_OF_TOKENS = ("client_secret", "client_secret_next", "proxy", "ca_file")
+"""Settings of the token endpoint that make no other app of a source."""
+
+
 @dataclass(frozen=True, slots=True)
 class Shared:
     """What the sources of a relay have in common."""
@@ -65,6 +74,8 @@ class Shared:
     clock: Clock
     random: Random
     metrics: Metrics
+    intakes: dict[str, SourceIntake] = field(default_factory=dict)
+    """Of every source that there was in this process: one that comes back goes on counting."""
 
 
 class RunningSource:
@@ -81,37 +92,34 @@ class RunningSource:
         """`counts`: what the spool knows of the source. `webhook_sockets`: of its webhook's address, from
         `bind`; without them `start` may raise `ConfigError`."""
         self.name = config.name
-        self.intake = SourceIntake(
-            shared.intake,
-            config.name,
-            paths(config),
-            quiet_after_seconds=config.quiet_after_seconds,
-        )
+        self.intake = shared.intakes.setdefault(config.name, SourceIntake(shared.intake, config.name, []))
+        self.intake.quiet_after_seconds = config.quiet_after_seconds
+        for path in paths(config):
+            self.intake.add(path)
         self.intake.begin_counting(counts)
         self._config = config
         self._shared = shared
-        self._tokens = _tokens(config, relay, shared) if config.has_app else None
+        self._state_dir = relay.state_dir
+        self._build_tokens()
         self._twins = Twins()
-        self._runners: list[SessionRunner] = []
+        self._runners: dict[SessionRunner, str] = {}
+        """By the names of their services."""
+        self.handover = Handover(config.name, self, shared.supervisor)
         self._webhook_sockets = webhook_sockets
         self._webhook: WebhookReceiver | None = None
 
     def start(self) -> None:
         """Ask for a token, open a socket for each subscription, and the webhook's door."""
         self._start_webhook()
-        if self._tokens is None:
-            return
-        self._shared.supervisor.start(f"tokens.{self.name}", self._tokens.run())
+        self._start_tokens()
         for subscription in self._config.subscriptions:
-            runner = self._build_runner(subscription, self._tokens)
-            self._shared.supervisor.start(self._service(runner), runner.run())
-            self._runners.append(runner)
+            self.open(subscription)
 
     def _start_webhook(self) -> None:
         config, shared = self._config, self._shared
         if config.webhook is None:
             return
-        path = shared.ledger.path(self.name, WEBHOOK)
+        path = shared.ledger.add(self.name, WEBHOOK)
         self._webhook = WebhookReceiver(
             config,
             config.webhook,
@@ -123,14 +131,78 @@ class RunningSource:
         )
         shared.supervisor.start(self._webhook_service, self._webhook.run())
 
-    def _build_runner(self, subscription: str, tokens: TokenManager) -> SessionRunner:
-        path = self._shared.ledger.path(self.name, subscription_id(subscription))
+    def _build_tokens(self) -> None:
+        """None for a source without an app, which has nothing but a webhook."""
+        config, shared = self._config, self._shared
+        self._endpoint = TokenEndpoint(config, shared.clock)
+        self._tokens: TokenManager | None = None
+        if not config.has_app:
+            return
+        self._tokens = TokenManager(
+            config,
+            self._endpoint,
+            shared.clock,
+            shared.random,
+            shared.metrics,
+            store=FileStore(self._state_dir, config),
+            protect=protect_rotating,
+        )
+
+    def _start_tokens(self) -> None:
+        if self._tokens is not None:
+            self._shared.supervisor.start(f"tokens.{self.name}", self._tokens.run())
+
+    # --- its sockets, for `Handover` ----------------------------------------------------------------
+
+    @property
+    def runners(self) -> Collection[SessionRunner]:
+        return self._runners.keys()
+
+    def open(self, subscription: str) -> SessionRunner:
+        """Begin to keep a socket open; a subscription that is not known begins without a gap."""
+        runner = self._build_runner(subscription)
+        name = f"session.{self.name}.{runner.subscription}"
+        while name in self._runners.values():
+            name += "'"
+        self._runners[runner] = name
+        self._shared.supervisor.start(name, runner.run())
+        return runner
+
+    def retire(self, runner: SessionRunner) -> None:
+        """Expect that another socket takes its place; from now on copies may come."""
+        self._shared.supervisor.may_end(self._service(runner))
+        self.intake.merge()
+        runner.retire()
+
+    async def close(self, runner: SessionRunner) -> None:
+        """End it in order; and its subscription with it, if the configuration does not name it any more."""
+        service, name = self._runners.pop(runner), runner.subscription
+        gone = name not in {subscription_id(text) for text in self._config.subscriptions}
+        gone = gone and name not in {other.subscription for other in self._runners}
+        if gone:
+            self.intake.paths[name].then(None)
+            self._shared.ledger.remove(self.name, name)
+        self._shared.supervisor.may_end(service)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await runner.stop()
+        await self._shared.supervisor.finish(service, 0)
+        if gone:
+            self.intake.remove(name)
+            self._twins.addresses.forget(name)
+            self._shared.metrics.forget_path(self.name, name)
+
+    def _build_runner(self, subscription: str) -> SessionRunner:
+        assert self._tokens is not None  # `webhook_rules`: subscriptions need an app
+        name = subscription_id(subscription)
+        watch = self.intake.paths.get(name) or self.intake.add(name)
+        path = self._shared.ledger.add(self.name, name)
         return SessionRunner(
             self._config,
             subscription,
-            tokens,
+            self._tokens,
             self.intake,
-            self.intake.paths[path.subscription].then(path),
+            watch.then(path),
             self._shared.clock,
             self._shared.random,
             self._shared.metrics,
@@ -146,11 +218,12 @@ class RunningSource:
     async def stop(self) -> None:
         """Close its sockets in order: what Zoom had sent is taken in. Returns when that is done."""
         webhook = [self._webhook.stop()] if self._webhook else []
-        await asyncio.gather(*(runner.stop() for runner in self._runners), *webhook)
+        async with self.handover.halted():
+            await asyncio.gather(*(runner.stop() for runner in self._runners), *webhook)
 
     async def cancel(self) -> None:
         """End its sockets at once."""
-        for runner in self._runners:
+        for runner in list(self._runners):
             await self._shared.supervisor.cancel(self._service(runner))
         if self._webhook is not None:
             await self._shared.supervisor.cancel(self._webhook_service)
@@ -162,6 +235,53 @@ class RunningSource:
             runner.try_now()
         if self._webhook is not None:
             self._webhook.reload_certificate()
+
+    # --- reload -------------------------------------------------------------------------------------
+
+    async def take_over(self, config: SourceConfig) -> None:
+        """Take over these settings. Sockets that are not concerned stay; for the others see `handover`."""
+        async with self.handover.halted():
+            old, self._config = self._config, config
+            await self._take_over_tokens(old)
+            self.intake.quiet_after_seconds = config.quiet_after_seconds
+            for runner in self._runners:
+                assert self._tokens is not None
+                runner.take_over(config, self._tokens)
+            await self.handover.begin(config)
+
+    async def leave(self) -> None:
+        """The source is gone from the configuration: end everything of it in order."""
+        async with self.handover.halted():
+            self._config = self._config.model_copy(update={"subscriptions": ()})
+            await asyncio.gather(*(self.close(runner) for runner in list(self._runners)))
+            await self._close_webhook()
+            await self._shared.supervisor.cancel(f"tokens.{self.name}")
+            self._shared.metrics.forget_source(self.name)
+
+    async def _close_webhook(self) -> None:
+        webhook, self._webhook = self._webhook, None
+        if webhook is None:
+            return
+        self.intake.paths[WEBHOOK].then(None)
+        self._shared.ledger.remove(self.name, WEBHOOK)
+        self._shared.supervisor.may_end(self._webhook_service)
+        await webhook.stop()
+        await self._shared.supervisor.finish(self._webhook_service, _CLOSE_SECONDS)
+        self.intake.remove(WEBHOOK)
+
+    async def _take_over_tokens(self, old: SourceConfig) -> None:
+        """A token that is at hand stays in use, unless it is another app's now."""
+        new = self._config
+        if app_id(old) != app_id(new):
+            await self._shared.supervisor.cancel(f"tokens.{self.name}")
+            self._shared.metrics.forget_tokens(self.name)
+            self._build_tokens()
+            self._start_tokens()
+        elif self._tokens is not None and any(
+            getattr(old, name) != getattr(new, name) for name in _OF_TOKENS
+        ):
+            self._endpoint.take_over(new)
+            self._tokens.try_now()
 
     # --- status -------------------------------------------------------------------------------------
 
@@ -175,7 +295,7 @@ class RunningSource:
         webhook = [self._webhook_status(self._webhook, stats)] if self._webhook else []
         return SourceStatus(
             name=self.name,
-            paths=[*(self._path_status(runner, stats) for runner in self._runners), *webhook],
+            paths=[*(self._path_status(runner, stats) for runner in self._one_by_path()), *webhook],
             counts=counts,
             conservation_error=intake.conservation_error(counts),
             merge_ratio=intake.twins.merge_ratio if intake.twins else None,
@@ -185,6 +305,14 @@ class RunningSource:
             token_error=str(trouble or ""),
             token_cure=trouble.cure if trouble else "",
         )
+
+    def _one_by_path(self) -> Collection[SessionRunner]:
+        """Of two sockets of a subscription the one that is accepted."""
+        shown: dict[str, SessionRunner] = {}
+        for runner in self._runners:
+            if runner.accepted_since is not None or runner.subscription not in shown:
+                shown[runner.subscription] = runner
+        return shown.values()
 
     def _path_status(self, runner: SessionRunner, stats: SpoolStats) -> PathStatus:
         gap = self._shared.ledger.path(self.name, runner.subscription).open_gap()
@@ -237,16 +365,4 @@ class RunningSource:
         return f"webhook.{self.name}"
 
     def _service(self, runner: SessionRunner) -> str:
-        return f"session.{self.name}.{runner.subscription}"
-
-
-def _tokens(config: SourceConfig, relay: Config, shared: Shared) -> TokenManager:
-    return TokenManager(
-        config,
-        TokenEndpoint(config, shared.clock),
-        shared.clock,
-        shared.random,
-        shared.metrics,
-        store=FileStore(relay.state_dir, config),
-        protect=protect_rotating,
-    )
+        return self._runners[runner]

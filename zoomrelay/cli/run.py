@@ -6,18 +6,21 @@ import asyncio
 import gc
 import signal
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import structlog
 
+from zoomrelay import causes
 from zoomrelay.app import Relay
 from zoomrelay.cli.options import ConfigOption, load_config
 from zoomrelay.config.models import Config
+from zoomrelay.config.secret_files import open_to_all, secret_files
 from zoomrelay.config.settings import RelaySettings
 from zoomrelay.errors import ConfigError, ControlRefused
 from zoomrelay.front import Front
-from zoomrelay.telemetry.logs import configure_logging, protect_config
+from zoomrelay.telemetry.logs import configure_logging, protect_config, recent_lines
 
 log = structlog.get_logger()
 
@@ -27,6 +30,8 @@ def command(config: ConfigOption = None) -> None:
     loaded = load_config(config, into=RelaySettings)
     protect_config(loaded.config)
     configure_logging(loaded.config.log)
+    if exposed := open_to_all(secret_files(loaded)):
+        log.warning("config.secrets_exposed", files=exposed, cure=causes.SECRET_OPEN.cure)
     run_loop(Process(loaded.config, config).run())
 
 
@@ -67,6 +72,14 @@ class Process:
             await self.relay.run(self._front)
         except asyncio.CancelledError:
             log.warning("relay.stopped_at_once")
+        finally:
+            self._leave_last_lines()
+
+    def _leave_last_lines(self) -> None:
+        """For `zoomrelay bundle`; a relay that did not start leaves alone those of the one that runs."""
+        if self.relay.started.is_set():
+            with suppress(OSError):
+                recent_lines.save(self.relay.config.state_dir)
 
     def _stop(self, main: asyncio.Task[Any]) -> None:
         if self.relay.stopping:

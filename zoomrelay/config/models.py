@@ -27,13 +27,15 @@ from pydantic_core import PydanticKnownError
 from zoomrelay.config.addresses import http_url, listen, proxy_url, url_path, ws_url
 from zoomrelay.config.http_headers import header_name, header_value
 from zoomrelay.config.path_template import path_template
-from zoomrelay.config.secrets import FileSecret
+from zoomrelay.config.secrets import FileSecret, UnreadableSecret
 from zoomrelay.config.sizes import size_bytes
 from zoomrelay.config.subscriptions import subscription
 from zoomrelay.privacy.fields import Kind
 
 KEEP = "keep"
 """In `privacy.fields`: what the built-in map names is not hidden."""
+TOKEN_AT_LEAST = 16
+"""Characters of a token that others must not guess."""
 EventFormat = Literal["raw", "envelope"]
 """What every sink can write."""
 HttpFormat = Literal["raw", "envelope", "zoom-webhook", "cloudevents", "standard-webhooks", "splunk-hec"]
@@ -51,6 +53,12 @@ def _not_a_switch(value: object) -> object:
 def _event_glob(text: str) -> str:
     if not re.fullmatch(r"!?[A-Za-z0-9_.*?-]+", text):
         raise ValueError('must be event names like "meeting.started", "meeting.*" or "!meeting.ended"')
+    return text
+
+
+def _positive_glob(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.*?-]+", text):
+        raise ValueError('must be a table of event names like "meeting.rtms_started" or "meeting.*"')
     return text
 
 
@@ -80,6 +88,24 @@ def _secret_or_none(value: object) -> object:
 def _as_it_was(value: object) -> object:
     """A secret that is not read anew while the relay runs forgets its file."""
     return value.get_secret_value() if isinstance(value, FileSecret) else value
+
+
+def _hard_to_guess(value: SecretStr | None) -> SecretStr | None:
+    text = value.get_secret_value() if value else ""
+    if isinstance(value, UnreadableSecret):
+        return value
+    if value and not (len(text) >= TOKEN_AT_LEAST and re.fullmatch(r"[\x21-\x7e]+", text)):
+        raise ValueError(
+            f"must be at least {TOKEN_AT_LEAST} plain characters without spaces, for instance of"
+            " `openssl rand -hex 32`"
+        )
+    return value
+
+
+def _secret_url(value: SecretStr | None) -> SecretStr | None:
+    if value and not isinstance(value, UnreadableSecret):
+        http_url(value.get_secret_value())
+    return value
 
 
 Seconds = Annotated[float, BeforeValidator(_not_a_switch), Field(allow_inf_nan=False)]
@@ -285,6 +311,11 @@ class HttpSinkConfig(SinkBase):
     concurrency: Annotated[Whole, Field(ge=1, le=1000)] = 16
     timeout_seconds: Annotated[Seconds, Field(gt=0)] = 15.0
     give_up_after_seconds: Annotated[Seconds, Field(gt=0)] = 259200.0
+    deadline_seconds: dict[
+        Annotated[str, AfterValidator(_positive_glob)], Annotated[Seconds, Field(ge=0)]
+    ] = Field(default_factory=dict)
+    """Globs over event names, the last match wins, each with the seconds after receipt until which an event
+    is of use; 0 is no deadline."""
     dead_letter_on: tuple[Annotated[Whole, Field(ge=300, le=599)], ...] = ()
     """Statuses that settle an event as dead at once."""
     max_rate: Annotated[Seconds, Field(ge=0)] = 0.0
@@ -336,12 +367,26 @@ SinkConfig = Annotated[StdoutSinkConfig | FileSinkConfig | HttpSinkConfig, Field
 class AdminConfig(Settings):
     listen: Listen = "127.0.0.1:9464"
     """host:port; empty turns the TCP port off. `listen_address` takes it apart."""
+    bearer_token: Annotated[OptionalSecret, AfterValidator(_hard_to_guess), ReadOnce] = None
+    """What the TCP port asks of visitors, but for `/livez` and `/readyz`; None: nothing."""
+    ping_url: Annotated[OptionalSecret, AfterValidator(_secret_url), ReadOnce] = None
+    """Called once a minute while all is well. A secret: whoever knows it can pretend that all is well."""
+
+    def secrets(self) -> list[str]:
+        """Every secret in it, in plain text, to be kept out of whatever is shown."""
+        given = [self.bearer_token.get_secret_value()] if self.bearer_token else []
+        if self.ping_url is None:
+            return given
+        url = self.ping_url.get_secret_value()
+        behind_host = re.sub(r"^\w+://[^/?#]*", "", url)
+        parts = [part for part in re.split(r"[/?&=#]", behind_host) if len(part) >= TOKEN_AT_LEAST]
+        return [*given, url, behind_host, *parts]
 
 
 class PrivacyConfig(Settings):
     """For sinks whose `privacy` is not off."""
 
-    key: OptionalSecret = None
+    key: Annotated[OptionalSecret, ReadOnce] = None
     """Of pseudonyms: with another key, the same person gets another one."""
     fields: tuple[Annotated[str, AfterValidator(_privacy_field)], ...] = ()
     """Beyond and before the built-in map: "badge_number=name", "topic=keep"."""

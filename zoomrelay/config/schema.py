@@ -88,7 +88,10 @@ def is_secret(field: FieldInfo) -> bool:
 
 def is_secret_table(field: FieldInfo) -> bool:
     """Whether it is a table of names of the user's and secrets; each of these may come from a file."""
-    return get_origin(field.annotation) is dict
+    if get_origin(field.annotation) is not dict:
+        return False
+    _, value = get_args(field.annotation)
+    return SecretStr in (value, *get_args(value))
 
 
 def is_list(field: FieldInfo) -> bool:

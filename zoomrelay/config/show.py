@@ -73,7 +73,7 @@ def _shown(key: str, value: object) -> object:
     if isinstance(value, tuple):
         return [_shown(key, item) for item in value]
     if isinstance(value, dict):
-        return dict.fromkeys(value, MASK)
+        return {name: _shown(key, inner) for name, inner in value.items()}
     if isinstance(value, str) and "://" in value:
         return shown_url(value) if key != "subscriptions" else value
     return value if isinstance(value, str | bool | int) else "" if value is None else str(value)

@@ -42,8 +42,10 @@ class Examination:
         step_seconds: float = STEP_SECONDS,
         still_seconds: float = STILL_SECONDS,
         before_sockets: Callable[[Sequence[str]], None] = lambda _: None,
+        opens_sockets: bool = True,
     ) -> None:
         """`sources`: only these, and no sinks; all of both where there are none."""
+        self._opens_sockets = opens_sockets
         self._config = config
         self._sources = [config.sources[name] for name in sources or config.sources]
         self._sinks = [] if sources else list(config.sinks.values())
@@ -79,7 +81,7 @@ class Examination:
 
     def _warn(self) -> None:
         subscriptions = [subscription_id(one) for source in self._sources for one in source.subscriptions]
-        if subscriptions and not self._machine.held:
+        if subscriptions and self._opens_sockets and not self._machine.held:
             self._before_sockets(subscriptions)
 
     def _source_steps(self, source: SourceConfig) -> list[Step]:
@@ -104,6 +106,8 @@ class Examination:
         for subscription in source.subscriptions:
             if self._machine.held:
                 plan.relayed(subscription, lambda: self._machine.relay)
+            elif not self._opens_sockets:
+                plan.left_alone(subscription)
             else:
                 self._sockets.append(
                     plan.socket(

@@ -17,6 +17,7 @@ from zoomrelay.intake.gate import Batch, Gate
 from zoomrelay.intake.merge import Identities
 from zoomrelay.intake.troubles import Troubles
 from zoomrelay.spool.base import Quarantined, Remembered, Spool
+from zoomrelay.telemetry.lags import EventLag
 from zoomrelay.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
@@ -115,6 +116,10 @@ class Intake:
         self._gate.push_quarantined(frame)
         self._arrived.set()
 
+    def lag_of(self, source: str) -> EventLag:
+        """Where the lag of this source's events is counted."""
+        return EventLag(self._metrics.event_lag.of(source), self._metrics.event_ts_odd, source)
+
     def waiting_of(self, source: str) -> tuple[int, int]:
         """See `Gate.waiting_of`."""
         return self._gate.waiting_of(source)
@@ -201,6 +206,7 @@ class Intake:
         while not await self._append(batch, attempt):
             await self._rest(full_jitter(attempt, base=0.5, cap=5, random=self._random))
             attempt += 1
+        self._metrics.commits.note(batch.events)
         self._on_held(batch.events)
         if attempt > 1:
             self.troubles.end(Trouble.SPOOL_UNWRITABLE)

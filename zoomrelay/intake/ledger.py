@@ -121,7 +121,8 @@ class Ledger:
         known = left.paths.get(_name(path))
         away = left.age_seconds(self.clock, self._boot)
         if known is None:
-            if last_received_ms is not None:
+            # A stamp that is younger than the last event knows that the path was removed.
+            if last_received_ms is not None and last_received_ms > left.at:
                 path.crashed(last_received_ms, _NO_STAMP, age_seconds=None)
         elif known.held_ms is not None:
             age = _plus(away, left.lasted_seconds(known.held_ms))
@@ -136,6 +137,20 @@ class Ledger:
 
     def path(self, source: str, subscription: str) -> PathLedger:
         return self._paths[source, subscription]
+
+    def add(self, source: str, subscription: str) -> PathLedger:
+        """A path that is new to the configuration: it begins without a gap, whatever it did earlier. One that
+        is known stays as it is."""
+        if (source, subscription) not in self._paths:
+            self._paths[source, subscription] = PathLedger(self, source, subscription)
+            self.stamp_soon()
+        return self._paths[source, subscription]
+
+    def remove(self, source: str, subscription: str) -> None:
+        """This path is gone from the configuration: nothing is missed on it any more. A gap that lasts ends
+        now."""
+        self._paths.pop((source, subscription)).removed()
+        self.stamp_soon()
 
     def held_until_ms(self, heard_ms: int) -> int:
         """Given until when everything was heard, until when it is durable."""

@@ -77,6 +77,11 @@ def test_sinks() -> None:
     assert words.sink_state(sink()) == "ok"
     assert words.sink_state(sink(ok=False, last_error="HTTP 503")) == "failing: HTTP 503"
     assert "configured right" in words.sink_state(sink(ok=False, last_error="HTTP 404", misconfigured=True))
+    assert words.sink_state(sink(backlog_seconds=4.0)) == "ok"
+    assert (
+        words.sink_state(sink(backlog_seconds=185.0)) == "ok, through its backlog in 3 min 5 s at this rate"
+    )
+    assert words.sink_state(sink(backlog_seconds=None)) == "ok, its backlog does not shrink"
     assert words.sink_figures(sink(counts=SinkCounts())) == {"delivered": 0, "pending": 0, "dead": 0}
     assert words.sink_figures(sink(counts=SinkCounts(shed=4)))["shed"] == 4
 

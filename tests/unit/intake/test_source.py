@@ -193,6 +193,75 @@ async def test_copies_that_come_after_a_restart_are_known(tmp_path: Path) -> Non
     assert (counts.appended, counts.merged) == (100, 100)
 
 
+async def test_merging_begins_with_the_second_subscription_and_goes_on() -> None:
+    async with House("one") as house:
+        house.push("one", 1, 1)
+        house.source.add("two").accepted(0.0)
+        house.push("one", 2)
+        house.push("two", 2, 3)
+        house.source.remove("one")
+        house.push("two", 3, 4)
+        await asyncio.sleep(1)
+    assert [event.event_ts for event in house.fake.held] == [1, 1, 2, 3, 4]
+
+
+async def test_a_path_that_takes_the_place_of_another_is_judged_for_itself() -> None:
+    async with House("one", "two") as house:
+        await house.alive(3)
+        house.push("one", *range(10))
+        await house.alive(30)
+        assert house.source.paths["two"].deaf
+        bit = house.source.paths["two"].bit
+        house.source.remove("two")
+        path = house.source.add("three")
+        path.accepted(0.0)
+        assert path.bit == bit and (path.missed, path.covers) == (0, True)
+        await house.alive(3)
+        house.push("one", *range(10, 20))
+        house.push("three", *range(10, 20))
+        await house.alive(30)
+        assert (path.missed, path.deaf) == (0, False)
+
+
+class Told:
+    """A ledger's path that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.words: list[str] = []
+
+    def accepted(self, wall: float) -> None:
+        self.words.append("accepted")
+
+    def lost(self, cause: str, detail: str, *, clean: bool, heard_until: float) -> None:
+        self.words.append(cause)
+
+    def alive(self, heard_until: float) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("cause", "clean", "told"),
+    [
+        ("stopped", True, []),
+        ("stopped", False, ["stopped", "accepted"]),
+        ("closed", True, ["closed", "accepted"]),
+        ("reset", False, ["reset", "accepted"]),
+    ],
+)
+async def test_a_path_with_two_sockets_is_listened_to_until_both_have_ended(
+    cause: str, clean: bool, told: list[str]
+) -> None:
+    """Unless the first ended properly and by our doing, something may be missing."""
+    house = House("one")
+    path, ledger = house.source.paths["one"], Told()
+    path.then(ledger)
+    path.accepted(0.0)
+    path.accepted(1.0)
+    path.lost(cause, "", clean=clean, heard_until=1.0)
+    assert ledger.words == ["accepted", *told] and path.accepted_at is not None
+    path.lost("closed", "", clean=True, heard_until=2.0)
+    assert ledger.words == ["accepted", *told, "closed"] and path.accepted_at is None
+
+
 # --- webhooks ---------------------------------------------------------------------------------------------
 
 
