@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from tests.support import crash, oracle
-from tests.support.hooked import SECRET, HookedLab
+from tests.support.hooked import SECRET, HookedLab, free_port
 from tests.support.process import environment
+from zoomrelay.admin.client import ControlClient
+from zoomrelay.errors import ControlRefused
 from zoomrelay.event import WEBHOOK
 from zoomrelay.intake import ledger
 from zoomrelay.intake.identity import Identifier
@@ -187,3 +190,30 @@ def test_the_oracle_sees_what_is_missing() -> None:
     assert oracle.by_webhook([taken], [], "main", once=True)
     assert oracle.by_webhook([taken], [event, event], "main", once=True)
     assert oracle.by_webhook([Posted(1, 0.0, event, statuses=[503])], [], "main", once=True) == []
+
+
+async def test_a_webhook_comes_and_goes_with_its_source(tmp_path: Path) -> None:
+    """By reload; an address that cannot be had changes nothing."""
+    async with HookedLab(tmp_path, seed=26) as lab:
+        lab.without_app()
+        await lab.hooked()
+        before = lab.relay.config_file.read_text()
+        port = free_port()
+        table = f'[sources.more.webhook]\nlisten = "127.0.0.1:{port}"\nsecret_token = "{SECRET}"\n'
+        lab.relay.config_file.write_text(before + table)
+        client = ControlClient(lab.state_dir)
+        with socket.create_server(("127.0.0.1", port)):
+            with pytest.raises(ControlRefused, match=r"sources\.more\.webhook\.listen"):
+                await asyncio.to_thread(client.post, "/reload", dict)
+            assert [source.name for source in lab.status().sources] == ["main"]
+        await asyncio.to_thread(client.post, "/reload", dict)
+        await lab.relay.until(lambda: len(lab.relay.log("webhook.listening")) == 2, "the second door")
+        lab.relay.config_file.write_text(before)
+        await asyncio.to_thread(client.post, "/reload", dict)
+        with socket.create_server(("127.0.0.1", port)):
+            pass  # free again
+        await lab.zoom.burst(5)
+        await lab.settled()
+        await lab.relay.stop()
+        assert {gap.source for gap in ledger.read(lab.state_dir)} == {"main"}
+        lab.judge_webhook(once=True)
