@@ -21,7 +21,7 @@ from zoomrelay.admin.fill_rate import FillRate
 from zoomrelay.admin.health import SinkStatus, SpoolStatus, Status
 from zoomrelay.app.changes import Changes, compare, has_changed, taken_over
 from zoomrelay.app.parts import build_spool, build_worker, route, sink_starts
-from zoomrelay.app.reload import reload_sources, wait_for_handovers
+from zoomrelay.app.reload import reload_sources, wait_for_renewals
 from zoomrelay.app.source import RunningSource, Shared, bind_webhooks, close_sockets, paths
 from zoomrelay.clock import Clock, SystemClock
 from zoomrelay.config.models import Config, SinkConfig, SourceConfig
@@ -273,7 +273,7 @@ class Relay:
             await reload_sources(self._sources, self.config, self._build_source)
             for source in self._sources.values():
                 source.try_now()
-        changes.waiting = await wait_for_handovers(self._sources)
+        changes.waiting = await wait_for_renewals(self._sources)
         return changes
 
     async def _reload_sinks(self, new: Config) -> None:

@@ -29,14 +29,14 @@ async def reload_sources(
             running[name].start()
 
 
-async def wait_for_handovers(running: dict[str, RunningSource]) -> list[str]:
+async def wait_for_renewals(running: dict[str, RunningSource]) -> list[str]:
     """Until new sockets have taken the place of old ones, or for `WAIT_SECONDS`; the names of subscriptions
     that are still waited for."""
     sources = list(running.values())
     with suppress(TimeoutError):
         async with asyncio.timeout(WAIT_SECONDS):
             for source in sources:
-                await source.handover.done.wait()
+                await source.renewal.done.wait()
     return [
-        f"sources.{source.name}.subscriptions.{one}" for source in sources for one in source.handover.awaited
+        f"sources.{source.name}.subscriptions.{one}" for source in sources for one in source.renewal.awaited
     ]

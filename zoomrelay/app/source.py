@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from zoomrelay.admin.health import PathStatus, SourceStatus
-from zoomrelay.app.handover import Handover
+from zoomrelay.app.renewal import Renewal
 from zoomrelay.auth.endpoint import TokenEndpoint
 from zoomrelay.auth.manager import TokenManager
 from zoomrelay.auth.record import app_id
@@ -104,7 +104,7 @@ class RunningSource:
         self._twins = Twins()
         self._runners: dict[SessionRunner, str] = {}
         """By the names of their services."""
-        self.handover = Handover(config.name, self, shared.supervisor)
+        self.renewal = Renewal(config.name, self, shared.supervisor)
         self._webhook_sockets = webhook_sockets
         self._webhook: WebhookReceiver | None = None
 
@@ -152,7 +152,7 @@ class RunningSource:
         if self._tokens is not None:
             self._shared.supervisor.start(f"tokens.{self.name}", self._tokens.run())
 
-    # --- its sockets, for `Handover` ----------------------------------------------------------------
+    # --- its sockets, for `Renewal` ----------------------------------------------------------------
 
     @property
     def runners(self) -> Collection[SessionRunner]:
@@ -218,7 +218,7 @@ class RunningSource:
     async def stop(self) -> None:
         """Close its sockets in order: what Zoom had sent is taken in. Returns when that is done."""
         webhook = [self._webhook.stop()] if self._webhook else []
-        async with self.handover.halted():
+        async with self.renewal.halted():
             await asyncio.gather(*(runner.stop() for runner in self._runners), *webhook)
 
     async def cancel(self) -> None:
@@ -239,19 +239,19 @@ class RunningSource:
     # --- reload -------------------------------------------------------------------------------------
 
     async def take_over(self, config: SourceConfig) -> None:
-        """Take over these settings. Sockets that are not concerned stay; for the others see `handover`."""
-        async with self.handover.halted():
+        """Take over these settings. Sockets that are not concerned stay; for the others see `renewal`."""
+        async with self.renewal.halted():
             old, self._config = self._config, config
             await self._take_over_tokens(old)
             self.intake.quiet_after_seconds = config.quiet_after_seconds
             for runner in self._runners:
                 assert self._tokens is not None
                 runner.take_over(config, self._tokens)
-            await self.handover.begin(config)
+            await self.renewal.begin(config)
 
     async def leave(self) -> None:
         """The source is gone from the configuration: end everything of it in order."""
-        async with self.handover.halted():
+        async with self.renewal.halted():
             self._config = self._config.model_copy(update={"subscriptions": ()})
             await asyncio.gather(*(self.close(runner) for runner in list(self._runners)))
             await self._close_webhook()

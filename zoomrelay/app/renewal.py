@@ -51,14 +51,14 @@ class Sockets(Protocol):
         ...
 
 
-class Handover:
+class Renewal:
     """Of one source."""
 
     def __init__(self, source: str, sockets: Sockets, supervisor: Supervisor) -> None:
         self.done = asyncio.Event()
         """No old socket stays in the place of a new one."""
         self.done.set()
-        self._service = f"handover.{source}"
+        self._service = f"renewal.{source}"
         self._log = log.bind(source=source)
         self._sockets = sockets
         self._supervisor = supervisor
