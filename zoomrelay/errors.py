@@ -59,6 +59,10 @@ class ControlRefused(ZoomrelayError):
         beside what is under way, 422 an invalid configuration, 503 not now."""
 
 
+class TakeoverRefused(ZoomrelayError):
+    """The running relay was not taken over, and goes on; its words say why."""
+
+
 # --- Zoom -------------------------------------------------------------------------------------------
 
 

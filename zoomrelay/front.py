@@ -43,6 +43,7 @@ class Front:
     ) -> None:
         self._relay = relay
         self._load = load
+        self.handover = relay.handover
         self.admin = AdminServer(
             relay.config.admin.listen,
             self.status,
@@ -105,6 +106,8 @@ class Front:
         `ConfigError`, or `ControlRefused` at the wrong moment."""
         if self._relay.stopping or not self._relay.started.is_set():
             raise ControlRefused("the relay is starting or stopping", status=503)
+        if self.handover.under_way:
+            raise ControlRefused("another relay takes over just now", status=409)
         with self._notifier.reloading():
             config = self._load()
             protect_config(config)

@@ -12,12 +12,17 @@ import os
 import signal
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
+from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any, NoReturn
 
 from aiohttp import web
 
 from zoomrelay import cli
+from zoomrelay.admin.takeover import Predecessor
+from zoomrelay.app import journals
+from zoomrelay.app.handover import Handover
+from zoomrelay.app.succession import Succession
 from zoomrelay.auth import endpoint
 from zoomrelay.auth.record import Record
 from zoomrelay.auth.stores import file
@@ -25,11 +30,17 @@ from zoomrelay.auth.stores.file import FileStore
 from zoomrelay.auth.token import Token
 from zoomrelay.event import Event
 from zoomrelay.intake import admit, ledger
+from zoomrelay.session.runner import SessionRunner
 from zoomrelay.sinks import disk, http, packing, stdout
 from zoomrelay.spool import sqlite
+from zoomrelay.spool.statedir import StateDirectory
+from zoomrelay.takeover import protocol
+from zoomrelay.takeover.journal import Journal
 from zoomrelay.webhook import reception
 
 VARIABLE = "ZOOMRELAY_TEST_CRASH"
+LIMIT_VARIABLE = "ZOOMRELAY_TEST_TAKEOVER_LIMIT"
+"""So many seconds it waits for one that takes over, and no longer."""
 MODULE = ("-m", "tests.support.crash", "run")
 
 POINTS = (
@@ -75,6 +86,28 @@ WEBHOOK_POINTS = (
     "webhook.answer.after",
 )
 """Where it can die between a webhook's request and its answer; the commit's own points lie between."""
+NEW = (
+    "new.begun",
+    "new.write.half",
+    "new.write.after",
+    "new.ready.before",
+    "new.ready.after",
+    "new.locked",
+    "new.spool.after",
+    "new.import.before",
+    "new.import.half",
+    "new.remove.before",
+    "new.remove.after",
+)
+"""Where a relay can die that takes over from another."""
+OLD = (
+    "old.begun",
+    "old.left",
+    "old.ready",
+    "old.stopped",
+    "old.released",
+)
+"""Where a relay can die from which another takes over."""
 FAILURES = ("ledger.raise", "intake.raise", "file.raise")
 """Where a service can fail with an error that nobody expects."""
 
@@ -108,11 +141,13 @@ def die() -> NoReturn:
 
 
 def main() -> None:
-    point, _, passage = os.environ[VARIABLE].partition(":")
-    assert point in POINTS + TOKEN_POINTS + ROTATION + WEBHOOK_POINTS + FAILURES, point
-    countdown = Countdown(point, int(passage or 1))
+    point, _, passage = os.environ.get(VARIABLE, "").partition(":")
+    known = (*POINTS, *TOKEN_POINTS, *ROTATION, *WEBHOOK_POINTS, *NEW, *OLD, *FAILURES)
+    assert point in ("", *known), point
+    protocol.LIMIT_SECONDS = float(os.environ.get(LIMIT_VARIABLE, protocol.LIMIT_SECONDS))
+    countdown = Countdown(point or "nowhere", int(passage or 1))
     wraps = (_commits, _settlements, _files, _rotations, _outputs, _posts, _ledgers, _intakes, wrap_tokens)
-    for wrap in (*wraps, _webhooks):
+    for wrap in (*wraps, _webhooks, _successions, _handovers):
         wrap(countdown)
     cli.main()
 
@@ -292,6 +327,59 @@ def wrap_tokens(countdown: Countdown) -> None:
     FileStore.replace = replaced  # type: ignore[method-assign]
     file.write_synced = written
     endpoint.TokenEndpoint.request = requested  # type: ignore[method-assign]
+
+
+def _successions(countdown: Countdown) -> None:
+    _wrap(countdown, Predecessor, "begin", after="new.begun")
+    _wrap(countdown, Predecessor, "ready", before="new.ready.before", after="new.ready.after")
+    _wrap(countdown, Succession, "approach", after="new.locked")
+    _wrap(countdown, sqlite.SqliteSpool, "open", after="new.spool.after")
+    _wrap(countdown, journals.Journals, "import_own", before="new.import.before")
+    admit, remove, append = journals.Journals._admit, journals.remove, Journal._append
+
+    def admitted(self: journals.Journals, record: Any) -> None:
+        admit(self, record)
+        countdown.die_at("new.import.half")
+
+    def removed(own: Journal) -> None:
+        countdown.die_at("new.remove.before")
+        remove(own)
+        countdown.die_at("new.remove.after")
+
+    def appended(self: Journal, data: bytes) -> None:
+        if countdown.due("new.write.half"):
+            append(self, data[: len(data) // 2])
+            die()
+        append(self, data)
+        countdown.die_at("new.write.after")
+
+    journals.Journals._admit, journals.remove, Journal._append = admitted, removed, appended  # type: ignore[method-assign]
+
+
+def _handovers(countdown: Countdown) -> None:
+    for name, point in (("begin", "old.begun"), ("ready", "old.ready"), ("released", "old.stopped")):
+        _wrap(countdown, Handover, name, after=point)
+    _wrap(countdown, SessionRunner, "_left", after="old.left")
+    _wrap(countdown, StateDirectory, "release", after="old.released")
+
+
+def _wrap(countdown: Countdown, owner: type, name: str, *, before: str = "", after: str = "") -> None:
+    """Pass these points around the method."""
+    method = getattr(owner, name)
+
+    def wrapped(self: Any, *arguments: Any) -> Any:
+        countdown.die_at(before)
+        result = method(self, *arguments)
+        countdown.die_at(after)
+        return result
+
+    async def awaited(self: Any, *arguments: Any) -> Any:
+        countdown.die_at(before)
+        result = await method(self, *arguments)
+        countdown.die_at(after)
+        return result
+
+    setattr(owner, name, awaited if iscoroutinefunction(method) else wrapped)
 
 
 if __name__ == "__main__":

@@ -189,21 +189,21 @@ def problems(
 
 
 def uncovered(truth: Truth, subscription: str) -> list[str]:
-    """Times between two accepted sockets that no interval of the ledger covers, in words."""
-    accepted = [c for c in truth.connections if c.accepted_at is not None and c.subscription == subscription]
+    """Times between accepted sockets that no interval of the ledger covers, in words."""
     listed = truth.listed(subscription)
     return [
-        f"deaf from {before.ended_at:.3f} ({before.ending}) to {after.accepted_at:.3f}, ledger: {listed}"
-        for before, after in pairwise(accepted)
-        if before.ended_at is not None
-        and after.accepted_at is not None
-        and before.ended_at < after.accepted_at
-        and truth.first(subscription) < after.accepted_at
+        f"deaf from {start:.3f} ({_ending(truth, start)}) to {end:.3f}, ledger: {listed}"
+        for start, end in truth.outages(subscription)
+        if end != float("inf")
+        and truth.first(subscription) < end
         and not any(
-            start <= before.ended_at + _ROUNDING_SECONDS and after.accepted_at <= end + _ROUNDING_SECONDS
-            for start, end in listed
+            begin <= start + _ROUNDING_SECONDS and end <= until + _ROUNDING_SECONDS for begin, until in listed
         )
     ]
+
+
+def _ending(truth: Truth, moment: float) -> str:
+    return next((each.ending for each in truth.connections if each.ended_at == moment), "")
 
 
 def excessive(truth: Truth, subscription: str) -> list[str]:

@@ -14,6 +14,7 @@
     GET  /log             the last lines of the log; one JSON object per line
     POST /reload          -> {"added": [name, …], "removed": …, "changed": …, "waiting": …,
                           "needs_restart": …} (`zoomrelay.app.changes`)
+    POST /takeover        another relay takes this one's place (`zoomrelay.admin.takeover`)
     GET  /tap             events as they come (`zoomrelay.admin.tapping`); ?events=GLOB, ?source=NAME
 
 Every refusal is {"error": words}; an invalid configuration (422) has {"problems": [{"where", "what",
@@ -34,7 +35,7 @@ import msgspec
 import structlog
 from aiohttp import web
 
-from zoomrelay.admin import replay
+from zoomrelay.admin import replay, takeover
 from zoomrelay.admin.health import Status, document
 from zoomrelay.admin.socket_path import control_socket_path
 from zoomrelay.admin.tapping import Feed, stream
@@ -53,6 +54,9 @@ _LOOK_SECONDS = 2.0
 
 class ControlTarget(Protocol):
     """What a running relay can be asked and told."""
+
+    @property
+    def handover(self) -> takeover.Handover: ...
 
     def status(self) -> Status: ...
 
@@ -172,6 +176,7 @@ class ControlServer:
             web.get("/metrics", self._metrics),
             web.get("/stacks", self._stacks),
             web.get("/log", self._log),
+            *takeover.routes(self._target),
         ]
 
     async def _status(self, _request: web.Request) -> web.Response:

@@ -131,6 +131,8 @@ class Status(msgspec.Struct, frozen=True):
     spool: SpoolStatus
     stuck: list[str] = []
     """Parts that make no progress and never will, in words: only a new process helps."""
+    successor: int = 0
+    """The process id of a relay that takes over from this one just now."""
 
     @property
     def ready(self) -> bool:

@@ -24,6 +24,8 @@ _BACKLOG_SECONDS = 5.0
 
 def headline(status: Status) -> str:
     """One line: is all well, and if not, where to look. The reasons stand with the part that has them."""
+    if status.successor:
+        return f"Handing over: process {status.successor} takes the place of this one"
     if status.ready:
         return "Ready: every source is listened to and the spool can be written"
     troubles = [f"source {source.name} {_lacks(source)}" for source in status.sources if not source.ready]

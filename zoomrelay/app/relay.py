@@ -7,10 +7,11 @@ import math
 import os
 import socket
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from random import Random
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -20,14 +21,17 @@ from zoomrelay.admin.drain_rate import DrainRate
 from zoomrelay.admin.fill_rate import FillRate
 from zoomrelay.admin.health import SinkStatus, SpoolStatus, Status
 from zoomrelay.app.changes import Changes, compare, has_changed, taken_over
+from zoomrelay.app.handover import Handover
+from zoomrelay.app.journals import Journals
 from zoomrelay.app.parts import build_spool, build_worker, route, sink_starts
 from zoomrelay.app.reload import reload_sources, wait_for_renewals
 from zoomrelay.app.source import RunningSource, Shared, bind_webhooks, close_sockets, paths
+from zoomrelay.app.succession import Stopped, Succession
 from zoomrelay.clock import Clock, SystemClock
 from zoomrelay.config.models import Config, SinkConfig, SourceConfig
 from zoomrelay.delivery.taps import Taps
 from zoomrelay.delivery.worker import Worker
-from zoomrelay.errors import ControlRefused, SinkError
+from zoomrelay.errors import ControlRefused, SinkError, ZoomrelayError
 from zoomrelay.event import RELAY_SOURCE, WEBHOOK, Event
 from zoomrelay.intake.admit import Intake
 from zoomrelay.intake.gaps import Trouble
@@ -121,6 +125,9 @@ class Relay:
         self._stop = asyncio.Event()
         self._reloading = asyncio.Lock()
         self._webhook_sockets: dict[str, list[socket.socket]] = {}
+        self._journals = Journals(config.state_dir, self._intake, self._source_intake)
+        self._succession: Succession | None = None
+        self.handover = Handover(self, self._journals, os.getpid())
 
     # --- life ---------------------------------------------------------------------------------------
 
@@ -129,13 +136,46 @@ class Relay:
         `StateDirectoryError`, `SpoolFormatError`, `SpoolError` or what `front.open` raises before anything
         has started, and an exception group if a service crashes."""
         self.state.acquire(create=True)
+        await self._with_lock(front, self._serve)
+
+    async def succeed(self, front: Front | None = None) -> None:
+        """As `run`, in the place of the relay that runs: from beside it, without a gap. Raises
+        `RelayNotRunning` where none does, and `TakeoverRefused` where it goes on."""
+        self._succession = succession = Succession(self.config, self.clock, os.getpid(), self._stop)
+        failure: ZoomrelayError | None = None
+        async with Supervisor() as supervisor:
+            try:
+                await succession.begin(supervisor)
+                self._build_sources(supervisor)
+                self._start_sources()
+                await succession.approach(self._sources, self.state)
+                await self._with_lock(front, partial(self._serve_in, supervisor))
+            except ZoomrelayError as error:
+                failure = error
+            except Stopped:
+                log.info("relay.stopped")
+            await self._leave(supervisor, succession)
+        if failure is not None:
+            raise failure
+
+    async def _leave(self, supervisor: Supervisor, succession: Succession) -> None:
+        """Whoever goes on finds in the journal what came to us."""
+        await self._close_sockets()
+        await succession.leave(supervisor)
+        for name in supervisor.running():
+            await supervisor.cancel(name)
+
+    async def _with_lock(
+        self, front: Front | None, serve: Callable[[Front | None], Coroutine[Any, Any, None]]
+    ) -> None:
+        """`serve` while spool and front are open; the state directory is ours, until then."""
         try:
             await self.spool.open(sink_starts(self.config))
             try:
                 if front is not None:
                     await front.open()
                 self._webhook_sockets = bind_webhooks(self.config.sources.values())
-                await self._serve(front)
+                await serve(front)
             finally:
                 close_sockets(self._webhook_sockets)
                 await self.spool.close()
@@ -146,16 +186,35 @@ class Relay:
 
     async def _serve(self, front: Front | None) -> None:
         async with Supervisor() as supervisor:
-            self._supervisor = supervisor
-            self._start(supervisor)
+            await self._serve_in(supervisor, front)
+
+    async def _serve_in(self, supervisor: Supervisor, front: Front | None) -> None:
+        self._supervisor = supervisor
+        if await self._unless_stopped(self._start(supervisor)):
             if front is not None:
                 supervisor.start("front", front.run())
             self.started.set()
             await self._stop.wait()
-            if front is not None:
-                front.stopping()
-            async with self._reloading:  # one that has begun comes to its end
-                await self._stop_in_order(supervisor)
+        if front is not None and not self.handover.under_way:
+            front.stopping()  # else it may have to run again
+        async with self._reloading:  # one that has begun comes to its end
+            await self._stop_in_order(supervisor)
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Whether it came to its end before somebody wanted this relay to stop."""
+        working = asyncio.create_task(work, name="relay.start")
+        stopped = asyncio.create_task(self._stop.wait(), name="relay.stop")
+        try:
+            await asyncio.wait((working, stopped), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+            if not working.done():
+                working.cancel()
+                await asyncio.wait((working,))
+        if working.cancelled():
+            return False
+        working.result()
+        return True
 
     def stop(self) -> None:
         """Stop in order; `run` returns when that is done."""
@@ -165,18 +224,25 @@ class Relay:
     def stopping(self) -> bool:
         return self._stop.is_set()
 
-    def _start(self, supervisor: Supervisor) -> None:
+    async def _start(self, supervisor: Supervisor) -> None:
         """From the far end: what takes events is there before what brings them."""
         for config in self.config.sinks.values():
             self._start_sink(supervisor, config)
         self._intake.open()
-        self._shared = Shared(supervisor, self._intake, self.ledger, self.clock, self._random, self.metrics)
-        self._sources = {name: self._build_source(source) for name, source in self.config.sources.items()}
+        if self._succession is None:
+            self._build_sources(supervisor)
+        for source in self._sources.values():
+            self._begin_counting(source)
         supervisor.start("intake", self._intake.run())
-        self.ledger.open(_paths(self.config), self.spool.last_received())
+        accepted = self._succession.accepted() if self._succession else None
+        self.ledger.open(_paths(self.config), self.spool.last_received(), accepted)
         supervisor.start("ledger", self.ledger.run())
-        for running in self._sources.values():
-            running.start()
+        await self._journals.import_left()
+        supervisor.start("journals", self._journals.run())
+        if self._succession is None:
+            self._start_sources()
+        else:
+            await self._arrive(supervisor, self._succession)
         log.info(
             "relay.started",
             version=__version__,
@@ -186,10 +252,43 @@ class Relay:
             sinks=list(self.config.sinks),
         )
 
-    def _build_source(self, config: SourceConfig) -> RunningSource:
-        counts = self.spool.stats().sources.get(config.name, SourceCounts())
-        sockets = self._webhook_sockets.get(config.name)
-        return RunningSource(config, self.config, self._shared, counts, sockets)
+    def _build_sources(self, supervisor: Supervisor) -> None:
+        self._shared = Shared(
+            supervisor,
+            self._intake,
+            self.ledger,
+            self.clock,
+            self._random,
+            self.metrics,
+            diversion=self._succession.diversion if self._succession else None,
+        )
+        self._sources = {
+            name: RunningSource(source, self.config, self._shared)
+            for name, source in self.config.sources.items()
+        }
+
+    def _add_source(self, config: SourceConfig) -> RunningSource:
+        """One that a reload brings."""
+        source = RunningSource(config, self.config, self._shared)
+        self._begin_counting(source)
+        return source
+
+    def _begin_counting(self, source: RunningSource) -> None:
+        source.intake.begin_counting(self.spool.stats().sources.get(source.name, SourceCounts()))
+
+    def _start_sources(self) -> None:
+        for name, source in self._sources.items():
+            source.start(self._webhook_sockets.get(name))
+
+    async def _arrive(self, supervisor: Supervisor, succession: Succession) -> None:
+        """Let in what came before the spool was ours, and from now on what comes."""
+        self._intake.identities.restore_timeless(succession.timeless, self.clock.elapsed())
+        await self._journals.import_own(await succession.end_journal(supervisor))
+        self._shared = replace(self._shared, diversion=None)
+        for name, source in self._sources.items():
+            source.arrive(self._webhook_sockets.get(name))
+        self.metrics.takeovers.labels("done").inc()
+        succession.done()
 
     def _start_sink(self, supervisor: Supervisor, config: SinkConfig) -> None:
         worker = build_worker(config, self.config.privacy, self.spool, self.clock, self._random, self.metrics)
@@ -215,6 +314,7 @@ class Relay:
         for name in supervisor.running():
             await supervisor.cancel(name)
         log.info("relay.stopped")
+        self.handover.released()
 
     async def _stop_sinks(self, supervisor: Supervisor, deadline: float) -> None:
         names = list(self._workers)
@@ -229,6 +329,18 @@ class Relay:
             log.warning("sink.stopped_in_flight", sink=name, hint="what was under way may be sent again")
 
     async def _stop_receiving(self, supervisor: Supervisor, deadline: float) -> None:
+        await supervisor.cancel("journals")
+        await self._close_sockets()
+        self.ledger.settle_troubles(finish=True)
+        supervisor.may_end("intake")
+        self._intake.stop()
+        left = deadline - asyncio.get_running_loop().time()
+        if not await supervisor.finish("intake", max(left, _CLOSE_SECONDS)):
+            log.error(
+                "relay.events_unheld", events=self._intake.waiting, hint="the spool could not take them"
+            )
+
+    async def _close_sockets(self) -> None:
         for source in self._sources.values():
             source.may_end()
         try:
@@ -238,14 +350,6 @@ class Relay:
             pass
         for source in self._sources.values():
             await source.cancel()
-        self.ledger.settle_troubles(finish=True)
-        supervisor.may_end("intake")
-        self._intake.stop()
-        left = deadline - asyncio.get_running_loop().time()
-        if not await supervisor.finish("intake", max(left, _CLOSE_SECONDS)):
-            log.error(
-                "relay.events_unheld", events=self._intake.waiting, hint="the spool could not take them"
-            )
 
     async def _drain(self, deadline: float) -> None:
         """Wait until every sink has what it is to get, or the time is over."""
@@ -270,7 +374,7 @@ class Relay:
             self._webhook_sockets |= bind_webhooks(fresh)
             await self._reload_sinks(new)
             self.config = taken_over(self.config, new)
-            await reload_sources(self._sources, self.config, self._build_source)
+            await reload_sources(self._sources, self.config, self._add_source)
             for source in self._sources.values():
                 source.try_now()
         changes.waiting = await wait_for_renewals(self._sources)
@@ -330,11 +434,25 @@ class Relay:
         worker.stop()
         await self._supervisor.finish(_sink_name(name), self.config.drain_seconds)
 
+    # --- takeover -----------------------------------------------------------------------------------
+
+    def running_sources(self) -> Mapping[str, RunningSource]:
+        return self._sources
+
+    def timeless(self) -> list[bytes]:
+        """Identities of the latest events without `event_ts`."""
+        return self._intake.identities.timeless()
+
+    def _source_intake(self, name: str) -> SourceIntake:
+        """Of a source that is not configured too."""
+        running = self._sources.get(name)
+        return running.intake if running else SourceIntake(self._intake, name, [])
+
     # --- what is told -------------------------------------------------------------------------------
 
     def _note_held(self, events: Sequence[Event]) -> None:
         self.taps.offer(events)
-        if self._webhook_sockets:
+        if any(source.webhook for source in self.config.sources.values()):
             self.ledger.came_by_webhook([event for event in events if event.subscription == WEBHOOK])
 
     def _note_shed(self, sink: str, count: int) -> None:
@@ -345,9 +463,7 @@ class Relay:
         """Put a gap event into the stream, if a sink is to get such."""
         wanted = any(sink.gap_events for sink in self.config.sinks.values())
         if wanted:
-            running = self._sources.get(source)
-            intake = running.intake if running else SourceIntake(self._intake, source or RELAY_SOURCE, [])
-            intake.own(content)
+            self._source_intake(source or RELAY_SOURCE).own(content)
         return wanted
 
     # --- status -------------------------------------------------------------------------------------
@@ -394,6 +510,7 @@ class Relay:
             sinks=sinks,
             spool=spool,
             stuck=self._stuck(stats),
+            successor=self.handover.successor,
         )
 
     def _backlog_seconds(self, sink: str, counts: SinkCounts) -> float | None:

@@ -19,7 +19,7 @@ async def reload_sources(
     """Sources that are gone end in order, new ones are built and started, the others take over what
     changed. `running` is kept up to date. Sources that stay and do not differ notice nothing."""
     for name in [name for name in running if name not in new.sources]:
-        await running[name].leave()
+        await running[name].end()
         del running[name]
     for name, config in new.sources.items():
         if name in running:

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import inf
 from random import Random
 
 from zoomrelay.admin.health import PathStatus, SourceStatus
@@ -22,11 +23,13 @@ from zoomrelay.errors import ConfigError
 from zoomrelay.event import WEBHOOK
 from zoomrelay.intake.admit import Intake
 from zoomrelay.intake.ledger import Ledger
-from zoomrelay.intake.source import SourceIntake
-from zoomrelay.session.runner import SessionRunner
+from zoomrelay.intake.source import PathWatch, SourceIntake
+from zoomrelay.session.runner import Part, SessionRunner
 from zoomrelay.session.twins import Twins
 from zoomrelay.spool.base import SourceCounts, SpoolStats
 from zoomrelay.supervisor import Supervisor
+from zoomrelay.takeover.diversion import Diversion
+from zoomrelay.takeover.protocol import PathNow
 from zoomrelay.telemetry.logs import protect_rotating
 from zoomrelay.telemetry.metrics import Metrics
 from zoomrelay.webhook.door import bind
@@ -63,6 +66,9 @@ _CLOSE_SECONDS = 5.0
 _OF_TOKENS = ("client_secret", "client_secret_next", "proxy", "ca_file")
 """Settings of the token endpoint that make no other app of a source."""
 
+COPIES_SECONDS = 60.0
+"""So long after a takeover copies of what the other process received may still come."""
+
 
 @dataclass(frozen=True, slots=True)
 class Shared:
@@ -76,27 +82,20 @@ class Shared:
     metrics: Metrics
     intakes: dict[str, SourceIntake] = field(default_factory=dict)
     """Of every source that there was in this process: one that comes back goes on counting."""
+    diversion: Diversion | None = None
+    """Where what comes goes until spool and ledger are ours, in a takeover."""
 
 
 class RunningSource:
     """Built before the ledger is opened, started after it."""
 
-    def __init__(
-        self,
-        config: SourceConfig,
-        relay: Config,
-        shared: Shared,
-        counts: SourceCounts,
-        webhook_sockets: Sequence[socket.socket] | None = None,
-    ) -> None:
-        """`counts`: what the spool knows of the source. `webhook_sockets`: of its webhook's address, from
-        `bind`; without them `start` may raise `ConfigError`."""
+    def __init__(self, config: SourceConfig, relay: Config, shared: Shared) -> None:
+        """Its intake does not count yet; see `SourceIntake.begin_counting`."""
         self.name = config.name
         self.intake = shared.intakes.setdefault(config.name, SourceIntake(shared.intake, config.name, []))
         self.intake.quiet_after_seconds = config.quiet_after_seconds
         for path in paths(config):
             self.intake.add(path)
-        self.intake.begin_counting(counts)
         self._config = config
         self._shared = shared
         self._state_dir = relay.state_dir
@@ -105,17 +104,20 @@ class RunningSource:
         self._runners: dict[SessionRunner, str] = {}
         """By the names of their services."""
         self.renewal = Renewal(config.name, self, shared.supervisor)
-        self._webhook_sockets = webhook_sockets
         self._webhook: WebhookReceiver | None = None
+        self._diversion = shared.diversion
 
-    def start(self) -> None:
-        """Ask for a token, open a socket for each subscription, and the webhook's door."""
-        self._start_webhook()
+    def start(self, webhook_sockets: Sequence[socket.socket] | None = None) -> None:
+        """Ask for a token, open a socket for each subscription, and the webhook's door, but that only after
+        `arrive` in a takeover. `webhook_sockets`: of its webhook's address, from `bind`; without them this
+        may raise `ConfigError`."""
+        if self._diversion is None:
+            self._start_webhook(webhook_sockets)
         self._start_tokens()
         for subscription in self._config.subscriptions:
             self.open(subscription)
 
-    def _start_webhook(self) -> None:
+    def _start_webhook(self, sockets: Sequence[socket.socket] | None) -> None:
         config, shared = self._config, self._shared
         if config.webhook is None:
             return
@@ -127,7 +129,7 @@ class RunningSource:
             self.intake.paths[WEBHOOK].then(path),
             shared.clock,
             shared.metrics,
-            sockets=self._webhook_sockets,
+            sockets=sockets,
         )
         shared.supervisor.start(self._webhook_service, self._webhook.run())
 
@@ -194,20 +196,23 @@ class RunningSource:
 
     def _build_runner(self, subscription: str) -> SessionRunner:
         assert self._tokens is not None  # `webhook_rules`: subscriptions need an app
-        name = subscription_id(subscription)
-        watch = self.intake.paths.get(name) or self.intake.add(name)
-        path = self._shared.ledger.add(self.name, name)
+        diversion, path = self._diversion, subscription_id(subscription)
         return SessionRunner(
             self._config,
             subscription,
             self._tokens,
-            self.intake,
-            watch.then(path),
+            self.intake if diversion is None else diversion.source(self.name),
+            self._listener(path) if diversion is None else diversion.path(self.name, path),
             self._shared.clock,
             self._shared.random,
             self._shared.metrics,
             twins=self._twins,
+            part=Part.NONE if diversion is None else Part.COMING,
         )
+
+    def _listener(self, subscription: str) -> PathWatch:
+        watch = self.intake.paths.get(subscription) or self.intake.add(subscription)
+        return watch.then(self._shared.ledger.add(self.name, subscription))
 
     def may_end(self) -> None:
         """From now on its sockets may end for good."""
@@ -249,7 +254,7 @@ class RunningSource:
                 runner.take_over(config, self._tokens)
             await self.renewal.begin(config)
 
-    async def leave(self) -> None:
+    async def end(self) -> None:
         """The source is gone from the configuration: end everything of it in order."""
         async with self.renewal.halted():
             self._config = self._config.model_copy(update={"subscriptions": ()})
@@ -282,6 +287,52 @@ class RunningSource:
         ):
             self._endpoint.take_over(new)
             self._tokens.try_now()
+
+    # --- takeover -----------------------------------------------------------------------------------
+
+    def leave(self) -> None:
+        """Another relay takes over: open no more sockets, and remember what comes, for it will be merged."""
+        self.intake.merge_for(inf)
+        for runner in self._runners:
+            runner.leave()
+
+    async def close_path(self, subscription: str) -> None:
+        """While leaving: close this socket in order, if there is such a one."""
+        for runner in self._runners:
+            if runner.subscription == subscription:
+                await runner.close()
+
+    def stay(self) -> None:
+        """There is no takeover, any more."""
+        self.intake.merge_for(COPIES_SECONDS)
+        for runner in self._runners:
+            runner.stay()
+
+    def paths_now(self) -> dict[str, PathNow]:
+        """`source/subscription` -> how it is with its socket."""
+        return {
+            f"{self.name}/{runner.subscription}": PathNow(
+                accepted=runner.accepted_since is not None,
+                refused=runner.refused_beside and runner.next_attempt_at is not None,
+            )
+            for runner in self._runners
+        }
+
+    def arrive(self, webhook_sockets: Sequence[socket.socket] | None) -> None:
+        """Spool, ledger and the webhook's address are ours: from now on what comes goes there."""
+        diversion, self._diversion = self._diversion, None
+        assert diversion is not None
+        for runner in self._runners:
+            watch = self.intake.paths[runner.subscription]
+            path = diversion.path(self.name, runner.subscription)
+            book = self._shared.ledger.path(self.name, runner.subscription)
+            accepted = path.tell(book)
+            if accepted is not None:
+                watch.accepted(accepted)
+            path.lead_to(watch.then(book))
+        diversion.source(self.name).lead_to(self.intake)
+        self._start_webhook(webhook_sockets)
+        self.stay()
 
     # --- status -------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from zoomrelay.errors import (
     SpoolError,
     SpoolFormatError,
     StateDirectoryError,
+    TakeoverRefused,
     TokenError,
     TokenStoreError,
 )
@@ -21,7 +22,7 @@ CONFIG = 78
 """Bad configuration or a state directory that is not ours to use (sysexits' EX_CONFIG): a supervisor
 must not start us again before somebody has acted."""
 
-NEEDS_SOMEBODY = (ConfigError, StateDirectoryError, SpoolFormatError)
+NEEDS_SOMEBODY = (ConfigError, StateDirectoryError, SpoolFormatError, TakeoverRefused)
 """Errors that end a command with `CONFIG`."""
 RETRY = (SpoolError, TokenError, TokenStoreError, ConsentError)
 """Errors that end a command with `CRASH`, in words: a full disk needs no other start than the next."""

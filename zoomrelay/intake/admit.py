@@ -57,6 +57,8 @@ class Intake:
         self._gate = Gate(max_events, max_bytes)
         self._arrived = asyncio.Event()
         self._emptied = asyncio.Event()
+        self._committed = asyncio.Event()
+        self._commits = 0
         self._stopping = False
         metrics.merge_identities.set_function(lambda: len(self.identities))
         metrics.merge_window.set_function(lambda: self.identities.window_seconds(clock.elapsed()))
@@ -65,8 +67,6 @@ class Intake:
         self._taken_since: float | None = None
         """The same for what is being committed."""
         self._hurry = asyncio.Event()
-        self._gathering_held: asyncio.Future[None] | None = None
-        """Somebody waits for what gathers to be durable."""
         self.unwritable = False
         """The spool took nothing the last time."""
         metrics.intake_events.set_function(lambda: self._gate.events)
@@ -124,13 +124,6 @@ class Intake:
         """See `Gate.waiting_of`."""
         return self._gate.waiting_of(source)
 
-    async def held(self) -> None:
-        """Return when everything that was let in until now is durable; copies are when their originals are.
-        Only for those who have just let something in."""
-        if self._gathering_held is None:
-            self._gathering_held = asyncio.get_running_loop().create_future()
-        await asyncio.shield(self._gathering_held)
-
     def now_ms(self) -> int:
         return int(self.clock.wall() * 1000)
 
@@ -164,6 +157,14 @@ class Intake:
         if self._gathering_since is None:
             self._gathering_since = self.clock.elapsed()
 
+    async def held(self) -> None:
+        """Return when everything that was received until now is durable, whatever comes meanwhile; copies are
+        when their originals are."""
+        due = self._commits + (self._taken_since is not None) + self._gate.gathers
+        while self._commits < due:
+            self._committed.clear()
+            await self._committed.wait()
+
     # --- committing ---------------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -174,15 +175,14 @@ class Intake:
             self._arrived.clear()
             while batch := self._gate.take():
                 self._taken_since, self._gathering_since = self._gathering_since, None
-                held, self._gathering_held = self._gathering_held, None
                 self._emptied.set()
                 await self._hold(batch)
                 if batch.merged:
                     self._spool.count_merged(batch.merged)
                 self._gate.done()
                 self._taken_since = None
-                if held is not None:
-                    held.set_result(None)
+                self._commits += 1
+                self._committed.set()
             if self._stopping:
                 return
 

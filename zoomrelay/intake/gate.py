@@ -81,6 +81,11 @@ class Gate:
         if len(gathering.quarantined) >= self._max_events or gathering.size >= self._max_bytes:
             self.full = True
 
+    @property
+    def gathers(self) -> bool:
+        """Something has gathered since the last `take`."""
+        return bool(self._gathering)
+
     def take(self) -> Batch:
         """Everything that has gathered; it counts until `done`."""
         self._taken, self._gathering = self._gathering, Batch()

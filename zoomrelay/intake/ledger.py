@@ -25,10 +25,10 @@ from zoomrelay.event import WEBHOOK, Event
 from zoomrelay.intake import announce, stamp
 from zoomrelay.intake.gaps import GAPS, Gap, append, entries, mend, read_text
 from zoomrelay.intake.healing import Healings, left_over, read_healings
-from zoomrelay.intake.path_ledger import PathLedger
+from zoomrelay.intake.path_ledger import UNCLEAN_MARGIN_SECONDS, PathLedger
 from zoomrelay.intake.rate import Rate
 from zoomrelay.intake.record import NO_STOP, not_among, read, still_begun
-from zoomrelay.intake.stamp import Stamp
+from zoomrelay.intake.stamp import PathStamp, Stamp
 from zoomrelay.intake.troubles import Troubles, cut_short
 from zoomrelay.telemetry.metrics import Metrics
 
@@ -82,10 +82,16 @@ class Ledger:
         self._stopping = False
         self._in_trouble = False
 
-    def open(self, paths: Sequence[tuple[str, str]], last_received: Mapping[tuple[str, str], int]) -> None:
+    def open(
+        self,
+        paths: Sequence[tuple[str, str]],
+        last_received: Mapping[tuple[str, str], int],
+        accepted: Mapping[tuple[str, str], tuple[float, float]] | None = None,
+    ) -> None:
         """Begin with these paths; what the last process left behind becomes their open gaps.
         `last_received` is what the spool knows, for a path without a stamp. It is not to be preferred to
-        one: an event may be received long after it came, while others still wait in the socket."""
+        one: an event may be received long after it came, while others still wait in the socket. `accepted`:
+        since when (wall, elapsed) this process listens already, where it took over from another."""
         left = stamp.read(self._directory)
         text = read_text(self._directory)
         ended = entries(text)
@@ -97,7 +103,8 @@ class Ledger:
         for key in paths:
             self._paths[key] = path = PathLedger(self, *key)
             path.rate = Rate(left.paths[_name(path)].rate if _name(path) in left.paths else None)
-            self._resume(path, left, last_received.get(key), written.get(key))
+            since = (accepted or {}).get(key)
+            self._resume(path, left, last_received.get(key), written.get(key), since)
         self.settle_troubles()
         try:
             mend(self._directory / GAPS)
@@ -115,10 +122,18 @@ class Ledger:
             self.ended(cut_short(gap))
 
     def _resume(
-        self, path: PathLedger, left: Stamp, last_received_ms: int | None, written: Gap | None
+        self,
+        path: PathLedger,
+        left: Stamp,
+        last_received_ms: int | None,
+        written: Gap | None,
+        accepted: tuple[float, float] | None = None,
     ) -> None:
         """Open the gap that the last process left behind."""
         known = left.paths.get(_name(path))
+        if known is not None and accepted is not None and _was_killed_later(known, accepted[0]):
+            path.accepted(accepted[0], at=accepted[1])
+            return
         away = left.age_seconds(self.clock, self._boot)
         if known is None:
             # A stamp that is younger than the last event knows that the path was removed.
@@ -134,6 +149,7 @@ class Ledger:
         elif known.from_ms is not None:
             age = _plus(away, left.lasted_seconds(known.from_ms, known.age_seconds))
             path.begin(known.from_ms, known.cause, known.detail, age_seconds=age)
+            path.surely_heard(known.heard_ms)
 
     def path(self, source: str, subscription: str) -> PathLedger:
         return self._paths[source, subscription]
@@ -304,6 +320,11 @@ def _ended_ms(written: Gap, from_ms: int) -> int | None:
     if written.to_ms is None or not written.from_ms <= from_ms < written.to_ms:
         return None
     return written.to_ms
+
+
+def _was_killed_later(known: PathStamp, accepted: float) -> bool:
+    """We listened already when the last process still held everything."""
+    return known.held_ms is not None and accepted <= known.held_ms / 1000 - UNCLEAN_MARGIN_SECONDS
 
 
 def _plus(seconds: float | None, more: float) -> float | None:

@@ -19,6 +19,9 @@ GENERATION_IDS = 500_000
 TIMELESS_SECONDS = 60.0
 """How long an event without `event_ts` is remembered: equal ones are then probably two events."""
 
+EARLIER_PATH = 1 << 62
+"""Stands for whatever path brought an event to another process."""
+
 
 class Identities:
     """Digest -> the set of paths that brought it, as bits. Times are `Clock.elapsed`."""
@@ -83,6 +86,14 @@ class Identities:
             self._old = self._young if generation == self.generation + 1 else {}
             self._young, self.generation = {}, generation
         self._young.update(dict.fromkeys(digests, 0))
+
+    def timeless(self) -> list[bytes]:
+        """Events without `event_ts` that are remembered just now."""
+        return list(self._timeless)
+
+    def restore_timeless(self, digests: Iterable[bytes], now: float) -> None:
+        """Take these over from another process."""
+        self._timeless.update((digest, (now, EARLIER_PATH)) for digest in digests)
 
     def _forget_timeless(self, now: float) -> None:
         timeless = self._timeless

@@ -20,6 +20,9 @@ CRASH = "crash"
 """The cause of a gap that a killed process left behind; all others are the session's words."""
 REMOVED = "ended when the subscription was removed from the configuration"
 """At the end of such a gap's detail."""
+TAKEOVER = "takeover"
+"""The session's word for a socket that ended because another relay takes over: whether there is a gap shows
+when it is known since when that one listens."""
 _MAX_DETAIL = 200
 
 
@@ -68,22 +71,41 @@ class PathLedger:
         """`Clock.elapsed`; None if there was none before this acceptance."""
         self._open_from_ms: int | None = None
         self._open_since: float | None = None
+        self._heard_ms: int | None = None
+        """The open gap began with a proper close, and everything was heard until then."""
         self._cause = ""
         self._detail = ""
 
     # --- what the session tells ---------------------------------------------------------------------
 
-    def accepted(self, wall: float) -> None:
+    def accepted(self, wall: float, *, at: float | None = None) -> None:
+        """`at`: `Clock.elapsed` of the moment, where that is over; then it may lie before the beginning of
+        the open gap, which is none then."""
         self.listening = True
-        self._accepted_at = self._ledger.clock.elapsed()
+        self._accepted_at = self._ledger.clock.elapsed() if at is None else at
         self.held_ms = int(wall * 1000)
-        self._held_at = self._elapsed_at(self.held_ms)
+        self._held_at = self._elapsed_at(self.held_ms) if at is None else at
         if self._open_from_ms is not None:
-            self._ledger.ended(self._gap(self._open_from_ms, self.held_ms))
-            self._open_from_ms = None
+            self._end_gap(self._open_from_ms, at)
+            self._open_from_ms = self._heard_ms = None
             self._gap_ended_at = self._accepted_at
         self._noted = self._ledger.received(self.source, self.subscription), self._accepted_at, wall
         self._ledger.stamp_soon()
+
+    def _end_gap(self, from_ms: int, at: float | None) -> None:
+        if at is not None and self._was_heard(from_ms, at):
+            return
+        gap = self._gap(from_ms, self.held_ms, self._accepted_at)
+        if gap.cause == TAKEOVER:
+            self._ledger.opened(replace(gap, to_ms=None))
+        self._ledger.ended(gap)
+
+    def _was_heard(self, from_ms: int, at: float) -> bool:
+        """At this moment (`Clock.elapsed`) the socket whose end began the open gap was still listened to."""
+        heard_ms = from_ms if self._heard_ms is None else self._heard_ms
+        if self._open_since is None:
+            return self.held_ms <= heard_ms
+        return at <= self._open_since + (heard_ms - from_ms) / 1000
 
     def lost(self, cause: str, detail: str, *, clean: bool, heard_until: float) -> None:
         self._note_rate(heard_until)
@@ -93,7 +115,10 @@ class PathLedger:
         if self._gap_ended_at is not None:  # until then that gap lasted
             age = min(age, self._ledger.clock.elapsed() - self._gap_ended_at)
         self.begin(int((wall - age) * 1000), cause, detail, age_seconds=max(0.0, age))
-        self._announce()
+        if clean:
+            self._heard_ms = int(heard_until * 1000)
+        if cause != TAKEOVER:
+            self._announce()
         self._ledger.stamp_soon()
 
     def alive(self, heard_until: float) -> None:
@@ -116,6 +141,11 @@ class PathLedger:
         self.listening = False
         self._open_from_ms, self._cause, self._detail = from_ms, str(cause), detail[:_MAX_DETAIL]
         self._open_since = None if age_seconds is None else self._ledger.clock.elapsed() - age_seconds
+        self._heard_ms = None
+
+    def surely_heard(self, until_ms: int | None) -> None:
+        """The socket whose end began the open gap was heard until then, as a successor will want to know."""
+        self._heard_ms = until_ms
 
     def _announce(self) -> None:
         if gap := self.open_gap():
@@ -136,10 +166,11 @@ class PathLedger:
         now_ms = int(self._ledger.clock.wall() * 1000)
         return replace(self._gap(self._open_from_ms, now_ms), to_ms=None)
 
-    def _gap(self, from_ms: int, to_ms: int) -> Gap:
+    def _gap(self, from_ms: int, to_ms: int, at: float | None = None) -> Gap:
         seconds = max(0.0, (to_ms - from_ms) / 1000)
         if self._open_since is not None:
-            seconds = round(self._ledger.clock.elapsed() - self._open_since, 3)
+            at = self._ledger.clock.elapsed() if at is None else at
+            seconds = max(0.0, round(at - self._open_since, 3))
         from_ms = min(from_ms, to_ms - int(seconds * 1000))
         rate = self.rate.per_second
         return Gap(
@@ -186,6 +217,7 @@ class PathLedger:
             detail=self._detail,
             rate=rate,
             covered_by=self._covered_by(),
+            heard_ms=self._heard_ms if held_ms >= from_ms else None,
         )
 
     def _age_seconds(self, earlier_ms: int) -> float | None:

@@ -12,6 +12,7 @@ from zoomrelay.event import WEBHOOK, Event
 from zoomrelay.intake.admit import Intake
 from zoomrelay.intake.gaps import Trouble
 from zoomrelay.intake.identity import Identifier, Unidentifiable
+from zoomrelay.intake.merge import EARLIER_PATH
 from zoomrelay.intake.twins import GRACE_SECONDS, Twins
 from zoomrelay.spool.base import Quarantined, SourceCounts
 
@@ -26,6 +27,27 @@ class Frame(Protocol):
 
     @property
     def content(self) -> bytes: ...
+
+
+class Earlier(Protocol):
+    """What came together on one subscription (`zoomrelay.takeover.journal.Record`)."""
+
+    @property
+    def subscription(self) -> str: ...
+
+    @property
+    def received_ms(self) -> int: ...
+
+    @property
+    def contents(self) -> Sequence[bytes]: ...
+
+    @property
+    def kind(self) -> str:
+        """`events`, `unreadable` or `refused`."""
+        ...
+
+    @property
+    def reason(self) -> str: ...
 
 
 class PathListener(Protocol):
@@ -60,6 +82,8 @@ class SourceIntake:
         self._received = 0
         self._base: SourceCounts | None = None
         self._newest_ts = 0
+        self._merging_until = 0.0
+        """`Clock.elapsed`; for a source with a single subscription."""
         for subscription in subscriptions:
             self.add(subscription)
 
@@ -85,6 +109,34 @@ class SourceIntake:
             for path in self.paths.values():
                 if path.accepted_at is not None:
                     self.twins.accepted(path.bit, path.accepted_at)
+
+    def merge_for(self, seconds: float) -> None:
+        """Look for copies from now on, though there be a single subscription: another process receives, or
+        received, the same."""
+        self._merging_until = self.clock.elapsed() + seconds
+
+    def earlier(self, record: Earlier) -> None:
+        """Admit what came to another process, or to this one before it could hold anything. It is told to
+        nobody who watches over paths; copies of what is held are merged."""
+        if record.kind == "refused":
+            self._refuse(record.subscription)
+        elif record.kind == "events":
+            self._merge_earlier(record)
+            return
+        reason = record.reason or "signature"
+        for raw in record.contents:
+            self._quarantine(Quarantined(self.name, record.subscription, record.received_ms, raw, reason))
+
+    def _merge_earlier(self, record: Earlier) -> None:
+        events = []
+        for content in record.contents:
+            try:
+                events.append(self._read(content, record.subscription, record.received_ms))
+            except Unidentifiable as error:
+                frame = Quarantined(self.name, record.subscription, record.received_ms, content, str(error))
+                self._quarantine(frame)
+        self._received += len(events)
+        self._intake.push_merging(events, (self.name, record.subscription), EARLIER_PATH)
 
     @property
     def full(self) -> bool:
@@ -115,7 +167,10 @@ class SourceIntake:
         path, now = self.paths[subscription], self.clock.elapsed()
         path.brought(now, len(events))
         if self.twins is None:
-            self._intake.push(events)
+            if now < self._merging_until:
+                events = self._intake.push_merging(events, (self.name, subscription), path.bit)
+            else:
+                self._intake.push(events)
             self._lag.note(events)
             return
         firsts = self._intake.push_merging(events, (self.name, subscription), path.bit)
@@ -139,13 +194,18 @@ class SourceIntake:
 
     def refused(self, subscription: str, raw: bytes) -> None:
         """Keep an event whose signature does not fit, as a dead letter."""
+        self._refuse(subscription)
+        self.unreadable(subscription, raw, "signature")
+
+    def _refuse(self, subscription: str) -> None:
         paths = [f"{self.name}/{subscription}"]
         self._intake.troubles.add(Trouble.SIGNATURE_REFUSED, 1, source=self.name, paths=paths)
-        self.unreadable(subscription, raw, "signature")
 
     def unreadable(self, subscription: str, raw: bytes, reason: str) -> None:
         """Keep a frame in which no event could be read."""
-        frame = Quarantined(self.name, subscription, self._intake.now_ms(), raw, reason)
+        self._quarantine(Quarantined(self.name, subscription, self._intake.now_ms(), raw, reason))
+
+    def _quarantine(self, frame: Quarantined) -> None:
         self._received += 1
         self._intake.push_quarantined(frame)
 

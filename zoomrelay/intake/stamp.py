@@ -5,7 +5,8 @@
     {"at": wall ms, "boot": id of this boot, "elapsed": seconds of this boot,
      "paths": {"source/subscription": {"held_ms": …}                          listening; all held until then
                                     | {"from_ms": …, "age_seconds": …, "cause": …, "detail": …,
-                                       "covered_by": [subscription, …]}       not listening
+                                       "covered_by": [subscription, …]        not listening
+                                       [, "heard_ms": …]}                     surely heard until then
                                     | {}}                                     never accepted
                                      each with "rate": events per second of the last minutes, if known
      [, "troubles": [gap, …]]           episodes that last, beside the sockets
@@ -46,6 +47,9 @@ class PathStamp(msgspec.Struct, frozen=True, omit_defaults=True):
     detail: str = ""
     rate: float | None = None
     covered_by: tuple[str, ...] = ()
+    heard_ms: int | None = None
+    """The socket was closed properly, and everything until then was heard and is held. `from_ms` is earlier,
+    by a margin for what was under way; to somebody who was accepted by then nothing is missing."""
 
 
 class Stamp(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from zoomrelay import causes
@@ -38,6 +38,8 @@ class Cause(StrEnum):
     """No token could be had."""
     STOPPED = "stopped"
     """We closed it."""
+    TAKEOVER = "takeover"
+    """It ended because another relay takes over from this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,3 +101,11 @@ def no_token(error: TokenError) -> Ending:
         retry_after=error.retry_after,
         believed_permanent=not error.retryable,
     )
+
+
+def handed_over(ending: Ending) -> Ending:
+    """The same during a takeover: that Zoom closes it for the sake of the new connection, or we do, is
+    meant."""
+    if ending.cause is Cause.DISPLACED or (ending.clean and ending.cause in (Cause.CLOSED, Cause.STOPPED)):
+        return replace(ending, cause=Cause.TAKEOVER, detail=ending.detail or "closed for it", cure="")
+    return ending

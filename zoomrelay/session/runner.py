@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from enum import StrEnum
 from math import inf
 from random import Random
 
@@ -16,7 +17,7 @@ from zoomrelay.config.subscriptions import subscription_id
 from zoomrelay.errors import DialError, TokenError
 from zoomrelay.session.address import build_url
 from zoomrelay.session.checked import CheckedConsumer
-from zoomrelay.session.endings import Cause, Ending, dial_failed, no_token
+from zoomrelay.session.endings import Cause, Ending, dial_failed, handed_over, no_token
 from zoomrelay.session.figures import PathFigures
 from zoomrelay.session.link import Link
 from zoomrelay.session.ports import Connection, Dial, FrameConsumer, PathListener, TokenProvider
@@ -33,8 +34,24 @@ STALLED_SECONDS = 300.0
 """No step on the way to acceptance takes as long: token, connection and acceptance have limits of their own,
 and afterwards the pulse beats every second."""
 
+_LOOK_SECONDS = 0.01
+
 MIN_TOKEN_LIFE_SECONDS = 600.0
 """Life that a token must have left for a new connection; whether a socket outlives its token is unknown."""
+
+
+class Part(StrEnum):
+    """What a session has to do with a takeover."""
+
+    NONE = "none"
+    LEAVING = "leaving"
+    """Another relay takes over from ours: losing the socket is expected, and none is opened again."""
+    COMING = "coming"
+    """Ours takes over from another: being refused beside its socket is expected."""
+
+
+_BESIDE_SECONDS = 5.0
+"""Between two attempts that Zoom refuses beside the other relay's socket, unless that is closed meanwhile."""
 
 
 class SessionRunner:
@@ -56,6 +73,7 @@ class SessionRunner:
         *,
         dial: Dial | None = None,
         twins: Twins | None = None,
+        part: Part = Part.NONE,
     ) -> None:
         """`subscription` as configured: an id or a pasted URL. `twins`: shared by the paths of a source."""
         self.subscription = subscription_id(subscription)
@@ -68,6 +86,9 @@ class SessionRunner:
         """Attempts since the last acceptance, the one under way included."""
         self.next_attempt_at: float | None = None
         """Wall time, while waiting for it."""
+        self.refused_beside = False
+        """`COMING`, and refused beside the other relay's socket; `try_now` helps once that is closed."""
+        self._part = part
         self._source = source
         self._address = subscription
         self._tokens = tokens
@@ -118,6 +139,7 @@ class SessionRunner:
         try:
             while not self._stopping.is_set():
                 await self._wait(await self._attempt())
+                await self._wait_until_staying()
         finally:
             self._step_due = inf
             self._idle.set()
@@ -180,6 +202,36 @@ class SessionRunner:
             self._reconnect.contest.forget()
             self._wake.set()
 
+    # --- takeover -----------------------------------------------------------------------------------
+
+    def leave(self) -> None:
+        """Another relay takes over: keep the socket, and open no other."""
+        self._part = Part.LEAVING
+        self.next_attempt_at = None
+        self._wake.set()
+        if self._opening is not None:
+            self._opening.reschedule(asyncio.get_running_loop().time())
+
+    async def close(self) -> None:
+        """While leaving: close the socket in order; returns when it has ended."""
+        link = self._link
+        if link is not None:
+            await link.close()
+            while self._link is link:  # noqa: ASYNC110 - it ends within a turn or two of the loop
+                await asyncio.sleep(_LOOK_SECONDS)
+
+    def stay(self) -> None:
+        """There is no takeover, any more: connect at once where there is no socket."""
+        self._part = Part.NONE
+        self._reconnect.contest.forget()
+        self._wake.set()
+
+    async def _wait_until_staying(self) -> None:
+        while self._part is Part.LEAVING and not self._stopping.is_set():
+            self._step_due = inf
+            self._wake.clear()
+            await self._wake.wait()
+
     # --- one attempt --------------------------------------------------------------------------------
 
     async def _attempt(self) -> float:
@@ -187,6 +239,7 @@ class SessionRunner:
         self._step()
         self.attempt += 1
         self.next_attempt_at = None
+        self.refused_beside = False
         self._protocol = self._fresh_protocol()
         token: Token | None = None
         try:
@@ -202,7 +255,7 @@ class SessionRunner:
         except DialError as error:
             ending = dial_failed(error)
         except TimeoutError:
-            if not self._stopping.is_set():
+            if not (self._stopping.is_set() or self._part is Part.LEAVING):
                 raise
             ending = Ending(Cause.STOPPED)
         except asyncio.CancelledError:
@@ -236,6 +289,8 @@ class SessionRunner:
     async def _wait(self, delay_seconds: float) -> None:
         """Until the next attempt is due, or `stop`, or `try_now`."""
         if self._stopping.is_set():
+            return
+        if self._part is Part.LEAVING:
             return
         self._wake.clear()
         self._step(delay_seconds)
@@ -284,7 +339,13 @@ class SessionRunner:
             ending = Ending(Cause.STOPPED, "a new socket takes its place", clean=ending.clean)
         if ending.cause is Cause.STOPPED and accepted_seconds is None:
             return 0.0
+        if self._part is Part.LEAVING:
+            self._left(link, ending, accepted_seconds)
+            return 0.0
         self.last_error, self.cure = f"{ending.cause}: {ending.detail}", ending.cure
+        if self._part is Part.COMING and ending.cause in (Cause.DISPLACED, Cause.REFUSED):
+            self._refused_beside(link, ending, accepted_seconds)
+            return _BESIDE_SECONDS
         token_left = ending.cause is Cause.REFUSED_TOKEN and token is not None and self._tokens.refused(token)
         slow = self._reconnect.slow(ending, token_left=token_left)
         delay_seconds = self._reconnect.delay_seconds(
@@ -301,10 +362,26 @@ class SessionRunner:
         self._rivalry.ended(ending, delay_seconds)
         return delay_seconds
 
+    def _left(self, link: Link | None, ending: Ending, accepted_seconds: float | None) -> None:
+        """The end of a socket of which nothing follows."""
+        self.next_attempt_at = None
+        if link is not None and accepted_seconds is not None:
+            self._say_closed(handed_over(ending), link.heard_until(ending), accepted_seconds)
+
+    def _refused_beside(self, link: Link | None, ending: Ending, accepted_seconds: float | None) -> None:
+        """The other relay's socket is in the way."""
+        self.refused_beside = True
+        if link is not None and accepted_seconds is not None:
+            self._say_closed(ending, link.heard_until(ending), accepted_seconds)
+            return
+        self._figures.attempted(ending.cause)
+        self._log.info("session.refused_beside", detail=ending.detail)
+
     def _say_closed(self, ending: Ending, heard_until: float, accepted_seconds: float) -> None:
         self._figures.closed(ending.cause)
         self._listener.lost(ending.cause, ending.detail, clean=ending.clean, heard_until=heard_until)
-        say = self._log.info if ending.cause is Cause.STOPPED else self._log.warning
+        meant = ending.cause in (Cause.STOPPED, Cause.TAKEOVER)
+        say = self._log.info if meant else self._log.warning
         say(
             "session.closed",
             cause=ending.cause.value,

@@ -117,6 +117,9 @@ class Metrics:
         self.intake_events = gauge("intake_events", "Events received and not yet durable.")
         self.intake_bytes = gauge("intake_bytes", "Bytes of events received and not yet durable.")
         self.intake_paused = counter("intake_paused_seconds", "Time for which reading was paused.")
+        self.takeovers = counter(
+            "takeovers", "Takeovers: done by this process, or begun by another and cancelled.", "result"
+        )
         self.merge_identities = gauge(
             "merge_identities", "Identities remembered, of events of sources with several subscriptions."
         )

@@ -46,7 +46,9 @@ class House:
         self.registry = CollectorRegistry()
         self.start()
 
-    def start(self, *paths: tuple[str, str]) -> None:
+    def start(
+        self, *paths: tuple[str, str], accepted: dict[tuple[str, str], tuple[float, float]] | None = None
+    ) -> None:
         self.registry = CollectorRegistry()
         self.troubles = Troubles(self.clock)
         self.ledger = Ledger(
@@ -60,7 +62,7 @@ class House:
             announce=self._announce,
             boot_id=lambda: self.boot,
         )
-        self.ledger.open(paths or [PATH], self.last_received)
+        self.ledger.open(paths or [PATH], self.last_received, accepted)
 
     def _held_until_ms(self, heard_ms: int) -> int:
         return heard_ms if self.unheld_since is None else min(heard_ms, int(self.unheld_since * 1000))
