@@ -201,7 +201,8 @@ class Lab:
         if not newest.exists():
             return b""
         with newest.open("rb") as file:
-            file.seek(max(0, file.seek(0, 2) - 65536))
+            # What Zoom was about to send may come behind the mark.
+            file.seek(max(0, file.seek(0, 2) - 512 * 1024))
             return file.read()
 
     def _settled(self) -> bool:
