@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -n 4 --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full check format docs lock bench soak clean
+.PHONY: help demo test test-full check audit format docs lock bench soak clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/'
@@ -38,6 +38,9 @@ check: $(VENV)/.dev  ## formatting, lint, types, import contracts
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
+audit: $(VENV)/.run  ## known vulnerabilities of the locked packages, where osv.dev can be reached
+	@$(BIN)/python -m tools.audit requirements.lock requirements-dev.lock requirements-build.lock
+
 format: $(VENV)/.dev  ## format and mend what can be mended
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
@@ -53,8 +56,8 @@ lock: $(VENV)/.dev  ## pin the dependencies anew, with hashes
 bench: $(VENV)/.dev  ## measure, side by side with bare loops
 	@$(BIN)/python -m bench
 
-soak: $(VENV)/.dev  ## kills and faults for MINUTES minutes (default 10)
-	@ZOOMRELAY_TEST_SOAK_MINUTES=$${MINUTES:-10} $(BIN)/python -m pytest -m soak -s tests/fault
+soak: $(VENV)/.dev  ## one relay, a fault a minute, for MINUTES minutes (default 30), then fresh schedules
+	@ZOOMRELAY_TEST_SOAK_MINUTES=$${MINUTES:-30} $(BIN)/python -m pytest -m soak -s tests/fault
 
 clean:  ## remove what the targets above made
 	@rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist

@@ -1,4 +1,7 @@
-"""`python -m bench [--quick]`: everything, side by side, in one run."""
+"""`python -m bench [--quick] [NAME ...]`: everything, side by side, in one run; or these parts of it.
+
+`python -m bench capacity` prints the tables of docs/operations.md.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,15 @@ import asyncio
 import json
 import os
 import platform
+import socket
+import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
-from bench import http_sink, life
+from bench import capacity, http_sink, life
 
 KINDS = {
     "bare": "bare websockets loop, receives only",
@@ -22,7 +28,10 @@ KINDS = {
 }
 
 
-def run(kind: str, count: int, rate: int) -> dict[str, Any]:
+STRANGERS = ("unsigned", "invalid", "oversize")
+
+
+def run(kind: str, count: int, rate: int, *more: str) -> dict[str, Any]:
     """One child against one flood."""
     flood = subprocess.Popen(
         [sys.executable, "-m", "bench.flood", str(count), str(rate)],
@@ -34,7 +43,7 @@ def run(kind: str, count: int, rate: int) -> dict[str, Any]:
     try:
         port = flood.stdout.readline().strip()
         module = "bench.bare" if kind.startswith("bare") else "bench.relay"
-        child = [sys.executable, "-m", module, kind, port, str(count)]
+        child = [sys.executable, "-m", module, kind, port, str(count), *more]
         figures: dict[str, Any] = json.loads(subprocess.check_output(child, timeout=300))
     finally:
         flood.stdin.close()
@@ -77,6 +86,50 @@ def steady(count: int) -> None:
         print(f"{KINDS[kind]:38} {'':41}{_latencies(figures).removeprefix('   ')}", flush=True)
 
 
+def webhook_flood(count: int, rounds: int) -> None:
+    """Calm and besieged in turns, for the machine has its moods. CPU time is the relay's own: where strangers
+    and relay share cores, the rate says more of the strangers' own appetite."""
+    print(f"\nreceiving {count:,} events by socket while strangers knock at the webhook; medians of {rounds}")
+    print(
+        f"{'':38} {'events/s':>9} {'ratio':>6} {'µs CPU':>7} {'ratio':>6} {'peak MB':>8} {'answered/s':>10}"
+    )
+    figures: dict[str, list[dict[str, float]]] = {kind: [] for kind in ("", *STRANGERS)}
+    for _ in range(rounds):
+        for kind, of_kind in figures.items():
+            of_kind.append(_besieged(kind, count))
+    calm = _medians(figures[""])
+    for kind, of_kind in figures.items():
+        it = _medians(of_kind)
+        print(
+            f"{kind or 'nobody':38} {it['events_per_second']:9,.0f}"
+            f" {it['events_per_second'] / calm['events_per_second']:6.2f} {it['cpu_us']:7.1f}"
+            f" {it['cpu_us'] / calm['cpu_us']:6.2f} {it['peak_mb']:8.0f} {it['answered']:10,.0f}",
+            flush=True,
+        )
+
+
+def _besieged(kind: str, count: int) -> dict[str, float]:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+    if not kind:
+        return {**run("sqlite", count, 0, str(port)), "answered": 0.0}
+    strangers = subprocess.Popen(
+        [sys.executable, "-m", "bench.strangers", str(port), kind],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    figures = run("sqlite", count, 0, str(port))
+    answered, _ = strangers.communicate(timeout=30)
+    return {**figures, "answered": int(answered) / (count / figures["events_per_second"])}
+
+
+def _medians(figures: list[dict[str, float]]) -> dict[str, float]:
+    names = ("events_per_second", "cpu_us", "peak_mb", "answered")
+    return {name: statistics.median(one[name] for one in figures) for name in names}
+
+
 def posting(seconds: float) -> None:
     print(f"\nhttp, {http_sink.CONCURRENCY} at a time, to a fast local receiver")
     figures = asyncio.run(http_sink.measure(seconds))
@@ -90,6 +143,19 @@ def growing(count: int) -> None:
     print("resident MB at each fifth of the way: " + ", ".join(f"{mb:.0f}" for mb in samples), flush=True)
 
 
+def draining(count: int) -> None:
+    print(f"\na backlog of {count:,} events, sqlite spool, http in batches of 500")
+    child = [sys.executable, "-m", "bench.backlog", str(count)]
+    figures: dict[str, Any] = json.loads(subprocess.check_output(child, timeout=1800))
+    live, rate = figures["live_events_per_second"], figures["events_per_second"]
+    print(f"{'live':38} {live:9,.0f} events/s")
+    print(f"{'out of the backlog':38} {rate:9,.0f} events/s {rate / live:6.2f}")
+    print(f"resident MB when it was full: {figures['filled_mb']:.0f}; at each fifth of the way: ", end="")
+    print(", ".join(f"{mb:.0f}" for mb in figures["resident_mb"]))
+    estimated, took = figures["estimated_seconds"], figures["took_seconds"]
+    print(f"half-way the estimate was {estimated:.1f} s, it took {took:.1f} s", flush=True)
+
+
 def starting() -> None:
     print("\nstarting, idle, stopping")
     began = time.perf_counter()
@@ -101,12 +167,24 @@ def starting() -> None:
 
 def main() -> None:
     quick = "--quick" in sys.argv
+    parts: dict[str, Callable[[], None]] = {
+        "receiving": lambda: receiving(50_000 if quick else 300_000),
+        "steady": lambda: steady(2_000 if quick else 10_000),
+        "posting": lambda: posting(1 if quick else 5),
+        "webhook-flood": lambda: webhook_flood(50_000 if quick else 200_000, 3),
+        "growing": lambda: growing(100_000 if quick else 1_000_000),
+        "backlog": lambda: draining(100_000 if quick else 1_000_000),
+        "starting": starting,
+    }
+    wanted = [name for name in sys.argv[1:] if not name.startswith("-")] or list(parts)
+    parts["capacity"] = lambda: capacity.main(
+        quick=quick
+    )  # by its name only: the tables of docs/operations.md
+    if unknown := [name for name in wanted if name not in parts]:
+        sys.exit(f"there is no {unknown[0]}; there are {', '.join(parts)}")
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}")
-    receiving(50_000 if quick else 300_000)
-    steady(2_000 if quick else 10_000)
-    posting(1 if quick else 5)
-    growing(100_000 if quick else 1_000_000)
-    starting()
+    for name in wanted:
+        parts[name]()
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ async def serve(count: int, rate: int) -> None:
             writer.write(f"HTTP/1.1 200 OK\r\ncontent-length: {len(TOKEN)}\r\n\r\n{TOKEN}".encode())
             await writer.drain()
         else:
-            with suppress(ConnectionError):  # the other side has seen enough
+            with suppress(ConnectionError, asyncio.CancelledError):  # the other side, or all, has seen enough
                 await _websocket(head, reader, writer)
         writer.close()
 
@@ -90,7 +90,7 @@ async def _flood(writer: asyncio.StreamWriter, prepared: list[bytes], count: int
 async def _paced(writer: asyncio.StreamWriter, prepared: list[bytes], rate: int) -> None:
     clock = asyncio.get_running_loop().time
     begin, sent = clock(), 0
-    while sent < len(prepared):
+    while sent < len(prepared) and not writer.is_closing():
         due = min(len(prepared), int((clock() - begin) * rate) + 1)
         writer.write(_in_pass(b"".join(prepared[sent:due]), 0))
         sent = due

@@ -51,7 +51,7 @@ Loop = Callable[[str], AbstractAsyncContextManager[Post]]
 async def measure(seconds: float) -> dict[str, float]:
     """Events per second by name of the loop; each runs for about `seconds`."""
     loops = {"the sink alone": _sink, "aiohttp": _bare_aiohttp, "httpx": _bare_httpx}
-    async with _receiver() as url:
+    async with receiver() as url:
         workers = {name: await _worker(url, seconds, more) for name, more in WORKERS.items()}
         return workers | {name: await _rate(loop, url, seconds) for name, loop in loops.items()}
 
@@ -92,7 +92,7 @@ async def _worker(url: str, seconds: float, more: dict[str, Any]) -> float:
     keys = [f"meeting {number}" for number in range(500)]
     began = asyncio.get_running_loop().time()
     for _ in range(0, count, len(keys)):
-        await spool.append([_event(key) for key in keys])
+        await spool.append([an_event(key) for key in keys])
     while spool.stats().sinks[config.name].pending:  # noqa: ASYNC110 - nobody tells
         await asyncio.sleep(0.005)
     rate = spool.stats().sinks[config.name].delivered / (asyncio.get_running_loop().time() - began)
@@ -101,14 +101,15 @@ async def _worker(url: str, seconds: float, more: dict[str, Any]) -> float:
     return rate
 
 
-def _event(key: str) -> Event:
+def an_event(key: str) -> Event:
+    """One of 900 bytes."""
     return Event(os.urandom(16), "zoom", "ZhPGtK84QbapRWXzEBW7MA", "meeting.started", None, key, 0, CONTENT)
 
 
 @asynccontextmanager
 async def _sink(url: str) -> AsyncIterator[Post]:
     sink = registry.build(HttpSinkConfig(name="bench", url=url, concurrency=CONCURRENCY), SystemClock())
-    event = _event("")
+    event = an_event("")
     await sink.open()
     yield lambda: sink.send((event,), 1)
     await sink.close()
@@ -133,7 +134,7 @@ async def _bare_httpx(url: str) -> AsyncIterator[Post]:
 
 
 @asynccontextmanager
-async def _receiver() -> AsyncIterator[str]:
+async def receiver() -> AsyncIterator[str]:
     """The address of a receiver in a process of its own."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "bench.http_sink", "receive", stdout=asyncio.subprocess.PIPE

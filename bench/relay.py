@@ -1,4 +1,4 @@
-"""zoomrelay under a flood, in a process of its own: `python -m bench.relay SPOOL PORT COUNT`.
+"""zoomrelay under a flood, in a process of its own: `python -m bench.relay SPOOL PORT COUNT [WEBHOOK_PORT]`.
 
 Prints one JSON object: events per second, CPU time per event, peak memory, and the time from receipt to the
 durable commit and to the durable file.
@@ -49,7 +49,7 @@ class Latencies:
         }
 
 
-async def relay(port: int, count: int, *, spool: str) -> None:
+async def relay(port: int, count: int, *, spool: str, webhook_port: int = 0) -> None:
     durable, filed = Latencies(), Latencies()
     subscriptions = 2 if spool == "twins" else 1
     spool = "sqlite" if spool == "twins" else spool
@@ -58,7 +58,8 @@ async def relay(port: int, count: int, *, spool: str) -> None:
     _watch(FileSink, "send", filed)
     with tempfile.TemporaryDirectory() as directory:
         config = Path(directory, "zoomrelay.toml")
-        config.write_text(configuration(directory, port, spool, subscriptions))
+        webhook = _WEBHOOK.format(port=webhook_port) if webhook_port else ""
+        config.write_text(configuration(directory, port, spool, subscriptions) + webhook)
         loaded = load(config, environ={}).config
         configure_logging(loaded.log)
         running = Relay(loaded)
@@ -131,5 +132,13 @@ level = "error"
 """
 
 
+_WEBHOOK = """
+[sources.main.webhook]
+listen = "127.0.0.1:{port}"
+secret_token = "secret-token-of-the-bench"
+"""
+
+
 if __name__ == "__main__":
-    run_loop(relay(int(sys.argv[2]), int(sys.argv[3]), spool=sys.argv[1]))
+    webhook_port = int(sys.argv[4]) if len(sys.argv) > 4 else 0
+    run_loop(relay(int(sys.argv[2]), int(sys.argv[3]), spool=sys.argv[1], webhook_port=webhook_port))

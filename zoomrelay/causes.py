@@ -628,6 +628,12 @@ ENDING = Section(
 CONFIGURATION = Cause(
     "configuration", "The configuration cannot be used.", "zoomrelay check shows what is wrong", True
 )
+WEBHOOK_ADDRESS = Cause(
+    "webhook_address",
+    "The address of a webhook, or its certificate, cannot be used.",
+    "stop what uses the address, or choose another; the files of certificate and key must be PEM",
+    True,
+)
 SECRET_OPEN = Cause(
     "secret_open",
     "Everybody on this machine can read a secret.",
@@ -686,6 +692,7 @@ MACHINE = Section(
     "What `zoomrelay doctor` looks at before it goes out.",
     (
         CONFIGURATION,
+        WEBHOOK_ADDRESS,
         SECRET_OPEN,
         STATE_DIR,
         STATE_OPEN,

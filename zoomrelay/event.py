@@ -14,6 +14,8 @@ GAP_EVENTS = frozenset({GAP_OPENED, GAP_CLOSED})
 """Names of the events that the relay makes itself, for sinks with `gap_events`."""
 RELAY_SOURCE = "zoomrelay"
 """Source of those that concern no source in particular."""
+WEBHOOK = "webhook"
+"""Stands in place of a subscription's id for what comes by HTTP: Zoom's webhook."""
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -28,7 +30,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     source: str
     """Name of the configured source that received it."""
     subscription: str
-    """Id of the Zoom subscription whose socket brought it first."""
+    """Id of the Zoom subscription whose socket brought it first, or `WEBHOOK`."""
     name: str
     """Zoom's event name, for instance `meeting.started`; not always dotted."""
     event_ts: int | None

@@ -8,23 +8,29 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
 import structlog
+from prometheus_client import generate_latest
 
 from zoomrelay.admin.collector import StatusCollector
 from zoomrelay.admin.control import ControlServer
 from zoomrelay.admin.health import Status
 from zoomrelay.admin.notify import Notifier
+from zoomrelay.admin.ping import Pinger
 from zoomrelay.admin.replay import Order
 from zoomrelay.admin.server import AdminServer
 from zoomrelay.admin.tapping import Feed
 from zoomrelay.app import Relay
+from zoomrelay.app.changes import Changes
 from zoomrelay.config.models import Config
 from zoomrelay.delivery.router import Route
 from zoomrelay.errors import ControlRefused
 from zoomrelay.event import RELAY_SOURCE, Event
 from zoomrelay.intake import ledger
 from zoomrelay.spool.base import Choice, DeadLetter, Replay, everything
-from zoomrelay.telemetry.logs import protect_config, set_level
+from zoomrelay.telemetry.logs import protect_config, recent_lines, set_level
+from zoomrelay.telemetry.stacks import stacks
+from zoomrelay.telemetry.stalls import StallWatch
 
 log = structlog.get_logger()
 
@@ -44,9 +50,16 @@ class Front:
         self._load = load
         self._upgrade = upgrade
         self.handover = relay.handover
-        self.admin = AdminServer(relay.config.admin.listen, self.status, relay.metrics.registry)
+        self.admin = AdminServer(
+            relay.config.admin.listen,
+            self.status,
+            relay.metrics.registry,
+            token=lambda: relay.config.admin.bearer_token,
+        )
+        self._pinger = Pinger(lambda: relay.config.admin.ping_url, self.status, relay.metrics)
         self._control = ControlServer(relay.config.state_dir, self)
         self._notifier = Notifier(environ)
+        self._stalls = StallWatch(relay.config.state_dir, relay.metrics)
         relay.metrics.registry.register(StatusCollector(self.status))
 
     # --- life, as the relay wants it ----------------------------------------------------------------
@@ -58,11 +71,14 @@ class Front:
         await self._control.open()
 
     async def run(self) -> None:
-        """Keep the service manager informed, and the control socket there."""
+        """Keep the service manager and the dead-man's switch informed and the control socket there, and watch
+        the loop."""
         await self._relay.started.wait()
         self._notifier.ready()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._control.keep(), name="control.keep")
+            tasks.create_task(self._pinger.run(), name="ping")
+            tasks.create_task(self._stalls.run(), name="stalls")
             await self._notifier.run(self.status)
 
     def stopping(self) -> None:
@@ -86,13 +102,22 @@ class Front:
     def status(self) -> Status:
         return self._relay.status()
 
+    def metrics(self) -> bytes:
+        return generate_latest(self._relay.metrics.registry)
+
+    def stacks(self) -> str:
+        return stacks(asyncio.get_running_loop())
+
+    def recent_log(self) -> str:
+        return recent_lines.text()
+
     async def gaps(self) -> Sequence[dict[str, Any]]:
         gaps = await asyncio.to_thread(ledger.read, self._relay.config.state_dir)
         return [gap.as_json() for gap in gaps]
 
-    async def reload(self) -> Sequence[str]:
-        """Take over what can change while running; an invalid configuration changes nothing. The settings
-        that differ and need a restart. Raises `ConfigError`, or `ControlRefused` at the wrong moment."""
+    async def reload(self) -> Changes:
+        """Take over what can change while running; an invalid configuration changes nothing. Raises
+        `ConfigError`, or `ControlRefused` at the wrong moment."""
         if self._relay.stopping or not self._relay.started.is_set():
             raise ControlRefused("the relay is starting or stopping", status=503)
         if self.handover.under_way:
@@ -100,12 +125,11 @@ class Front:
         with self._notifier.reloading():
             config = self._load()
             protect_config(config)
-            needs_restart = await self._relay.reload(config)
+            changes = await self._relay.reload(config)
             set_level(config.log.level)
-        log.info("config.reloaded", sinks=list(config.sinks))
-        if needs_restart:
-            log.warning("config.needs_restart", settings=needs_restart)
-        return needs_restart
+        say = log.warning if changes.needs_restart or changes.waiting else log.info
+        say("config.reloaded", **msgspec.to_builtins(changes))
+        return changes
 
     async def upgrade(self) -> None:
         """Let the version that is installed now take over. Raises `ControlRefused` where it does not."""

@@ -45,13 +45,17 @@ class Supervisor:
         self._services[name] = self._group.create_task(self._guard(name, service), name=name)
 
     async def finish(self, name: str, seconds: float) -> bool:
-        """Let a service that was asked to stop come to its end; cancel it after `seconds`. Whether it
-        ended by itself."""
+        """Let a service that was asked to stop come to its end; cancel it after `seconds`, and by as much
+        later as the loop stood still then. Whether it ended by itself."""
         self._may_end.add(name)
         task = self._services.pop(name, None)
         if task is None:
             return True
+        due = asyncio.get_running_loop().time() + max(0.0, seconds)
         done, _ = await asyncio.wait([task], timeout=max(0.0, seconds))
+        if not done and seconds > 0:
+            late_seconds = asyncio.get_running_loop().time() - due
+            done, _ = await asyncio.wait([task], timeout=late_seconds)
         if not done:
             task.cancel()
             await asyncio.wait([task])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from functools import cache
@@ -170,3 +171,33 @@ def test_the_compose_file_names_what_there_is_and_shuts_the_relay_in(tmp_path: P
     _load((COMPOSE / "zoomrelay.toml").read_text(), tmp_path)
     targets = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"]
     assert targets[0]["static_configs"] == [{"targets": ["zoomrelay:9464"]}]
+
+
+# --- the admin port's token, which stands there in comments -------------------------------------------
+
+TOKEN = "admin.bearer_token"
+
+
+def _uncommented(text: str) -> Any:
+    return yaml.safe_load(re.sub(r"(?m)^( *)#(?=\S| {2,}\S)", r"\1", re.sub(r"(?m)^ *# \S.*$", "", text)))
+
+
+def test_the_service_monitor_can_have_the_token() -> None:
+    file = ROOT / "deploy/kubernetes/components/servicemonitor/servicemonitor.yaml"
+    (endpoint,) = _uncommented(file.read_text())["spec"]["endpoints"]
+    assert endpoint["authorization"] == {"credentials": {"name": "zoomrelay", "key": TOKEN}}
+    assert (endpoint["port"], endpoint["path"]) == ("admin", "/metrics")
+
+
+def test_both_services_of_compose_can_have_the_token() -> None:
+    document = _uncommented((COMPOSE / "compose.yml").read_text())
+    assert document["secrets"][TOKEN] == {"file": "./admin_token"}
+    for service in ("zoomrelay", "prometheus"):
+        assert TOKEN in document["services"][service]["secrets"]
+
+
+def test_probes_ask_where_no_token_is_wanted() -> None:
+    for pod in _pods():
+        (container,) = pod.values[0]["containers"]
+        probes = [container[kind] for kind in ("startupProbe", "livenessProbe", "readinessProbe")]
+        assert {probe["httpGet"]["path"] for probe in probes} == {"/livez", "/readyz"}

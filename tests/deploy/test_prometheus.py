@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
+from aiohttp import ClientError, ClientSession, web
 
 from tests.support.fronted import Running, running, toml
 from tests.support.process import ROOT
@@ -220,3 +220,65 @@ async def _troubles(zoom: Simulator, receiver: Receiver, relay: Running, called:
     receiver.status, receiver.refuse_part = 422, 1.0
     await zoom.burst(1)
     await told_and_over("ZoomrelayDeadLetters", lambda: setattr(receiver, "refuse_part", 0.0))
+
+
+# --- the admin port's token ---------------------------------------------------------------------------
+
+
+def _documented_scrape(token: Path, target: str) -> str:
+    """The example of docs/operations.md, for this machine."""
+    block = (
+        OPERATIONS.partition("## A token for the admin port")[2].partition("```yaml\n")[2].partition("```")[0]
+    )
+    text = re.sub(r"(credentials_file: ).*", rf"\g<1>{token}", block)
+    return "global: {scrape_interval: 1s, scrape_timeout: 1s}\n" + text.replace("127.0.0.1:9464", target)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("given", ["admin-token-0123456789", "another-token-0123456789"])
+async def test_prometheus_reads_with_the_token_only(tmp_path: Path, given: str) -> None:
+    token = tmp_path / "token"
+    token.write_text(given + "\n")
+    async with Simulator() as zoom:
+        file = tmp_path / "zoomrelay.toml"
+        admin = '[admin]\nbearer_token = "admin-token-0123456789"'
+        file.write_text(toml(zoom, tmp_path).replace("[admin]", admin))
+        async with running(file) as relay:
+            host, port = relay.front.admin.addresses[0]
+            (tmp_path / "prometheus.yml").write_text(_documented_scrape(token, f"{host}:{port}"))
+            arguments = ("--config.file=prometheus.yml", "--storage.tsdb.path=metrics")
+            api = free_port()
+            with program(tmp_path, "prometheus", *arguments, f"--web.listen-address=127.0.0.1:{api}"):
+                health, error = await _scraped(f"http://127.0.0.1:{api}/api/v1/targets")
+    right = given.startswith("admin")
+    assert (health, "401" in error) == ("up" if right else "down", not right)
+
+
+async def _scraped(url: str) -> tuple[str, str]:
+    """What became of the only target: health and last error."""
+    deadline = time.monotonic() + 60
+    async with ClientSession() as session:
+        while time.monotonic() < deadline:
+            with contextlib.suppress(ClientError):
+                async with session.get(url) as response:
+                    targets = (await response.json())["data"]["activeTargets"]
+                if targets and targets[0]["health"] != "unknown":
+                    return targets[0]["health"], targets[0]["lastError"]
+            await asyncio.sleep(0.1)
+    pytest.fail("Prometheus has not scraped")
+
+
+@pytest.mark.full
+def test_prometheus_takes_the_lines_in_comments_too(tmp_path: Path) -> None:
+    shipped = (ROOT / "deploy/prometheus/prometheus.yml").read_text()
+    uncommented = re.sub(r"(?m)^( +)#(authorization:|  credentials_file:)", r"\1\2", shipped)
+    assert uncommented != shipped
+    (tmp_path / "zoomrelay.rules.yml").write_text(RULES)
+    (tmp_path / "prometheus.yml").write_text(uncommented)
+    ended = subprocess.run(
+        [require("promtool"), "check", "config", "--syntax-only", tmp_path / "prometheus.yml"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr

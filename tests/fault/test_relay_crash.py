@@ -10,6 +10,7 @@ import pytest
 from tests.support import crash
 from tests.support.lab import STDOUT, Lab
 from tests.support.receiver import Receiver
+from zoomrelay.telemetry.recent_lines import SAVED
 
 RATE = 400
 
@@ -68,6 +69,7 @@ async def test_a_service_that_fails_ends_the_relay(tmp_path: Path, point: str) -
         crashed = lab.relay.log("service.crashed")
         assert crashed, lab.relay.tail()
         assert f"injected at {point}" in lab.relay.tail()
+        assert "service.crashed" in (lab.state_dir / SAVED).read_text()
         await lab.start()
         lab.zoom.set_rate(0)
         await lab.finish()

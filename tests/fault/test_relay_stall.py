@@ -28,6 +28,7 @@ async def test_socket_ends_while_the_relay_stands_still(tmp_path: Path, how: How
         await lab.pause(STALL_SECONDS)
         lab.relay.send(signal.SIGCONT)
         await lab.finish()
+        assert b"\nzoomrelay_loop_stalls_total 0.0" not in lab.answers["admin /metrics"]
         await lab.relay.stop()
         lab.judge()
 

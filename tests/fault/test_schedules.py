@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,14 +19,18 @@ from tests.support.world import World
 
 SEED = "ZOOMRELAY_TEST_SEED"
 BOUNDS = Bounds(
-    kinds=list(Kind),
+    kinds=[kind for kind in Kind if kind is not Kind.RELOAD],
     seconds=(4.0, 25.0),
     faults=(1, 5),
     portions=(4, 16),
     longest_seconds=10.0,
     first_seconds=2.0,  # nothing is promised of the time before the very first acceptance, so let it come
 )
+RELOADS = replace(BOUNDS, kinds=[*BOUNDS.kinds, *[Kind.RELOAD] * len(BOUNDS.kinds)])
+"""Every other step is a reload."""
 BATCH = 25
+FOUND = [12842, 15338, 16336, 17600, 18377, 19506, 19633]
+"""Outside the batches, and once broke the rule."""
 
 
 @pytest.fixture
@@ -43,8 +48,13 @@ def _seeds() -> list[object]:
         return [pytest.param([int(named)], id=named)]
     batches = [list(range(first, first + BATCH)) for first in range(0, 2100, BATCH)]
     return [
-        pytest.param(seeds, id=f"{seeds[0]}-{seeds[-1]}", marks=[] if seeds[0] < 100 else pytest.mark.full)
-        for seeds in batches
+        pytest.param(FOUND, id="found"),
+        *(
+            pytest.param(
+                seeds, id=f"{seeds[0]}-{seeds[-1]}", marks=[] if seeds[0] < 100 else pytest.mark.full
+            )
+            for seeds in batches
+        ),
     ]
 
 
@@ -53,10 +63,18 @@ def test_schedule(memory: Path, seeds: list[int]) -> None:
     hold_to_the_rule(seeds, memory)
 
 
-def hold_to_the_rule(seeds: Iterable[int], directory: Path) -> None:
+@pytest.mark.parametrize(
+    "seeds", [range(12), pytest.param(range(12, 162), marks=pytest.mark.full)], ids=["short", "long"]
+)
+def test_reloads(memory: Path, seeds: Iterable[int]) -> None:
+    """In the midst of everything else, sockets are made anew and secrets change."""
+    hold_to_the_rule(seeds, memory, RELOADS)
+
+
+def hold_to_the_rule(seeds: Iterable[int], directory: Path, bounds: Bounds = BOUNDS) -> None:
     """Fails with the seed that broke it, and how to see that again."""
     for seed in seeds:
-        world = play(seed, directory / str(seed))
+        world = play(seed, directory / str(seed), bounds)
         if world.problems:
             again = f"{SEED}={seed} .venv/bin/python -m pytest -k test_schedule tests/fault/test_schedules.py"
             pytest.fail(f"seed {seed}; again: {again}\n{world.report()}")
@@ -87,9 +105,9 @@ def _trace_elsewhere(seeds: list[int], directory: Path, hash_seed: str) -> bytes
     return subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True).stdout
 
 
-def play(seed: int, directory: Path) -> World:
+def play(seed: int, directory: Path, bounds: Bounds = BOUNDS) -> World:
     directory.mkdir()
-    world = World(draw(seed, BOUNDS), directory)
+    world = World(draw(seed, bounds), directory)
     try:
         world.play()
     except Exception as error:  # noqa: BLE001 - whatever it is, the seed belongs to it

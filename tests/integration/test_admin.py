@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -76,6 +77,25 @@ async def test_page_and_metrics_count_events(zoom: Simulator, file: Path) -> Non
         assert "zoomrelay_ready 1.0" in metrics
 
 
+async def test_a_stall_is_counted_and_its_stacks_are_kept(zoom: Simulator, file: Path) -> None:
+    file.write_text(toml(zoom, file.parent, listen=""))  # the control socket has the metrics all the same
+    async with running(file) as one:
+        await until(lambda: one.relay.status().ready)
+        stalls = file.parent / "state" / "stalls"
+        await asyncio.sleep(0.3)  # a beat of the watch
+        deadline = time.monotonic() + 10
+        while not list(stalls.glob("*.txt")) and time.monotonic() < deadline:
+            stand_still(0.05)
+        metrics = await asyncio.to_thread(one.control.text, "/metrics")
+        await until(lambda: "task session.main." in next(stalls.glob("*.txt")).read_text())
+    assert "in stand_still" in next(stalls.glob("*.txt")).read_text()
+    assert re.search(r"^zoomrelay_loop_stalls_total [1-9]", metrics, re.MULTILINE)
+
+
+def stand_still(seconds: float) -> None:
+    time.sleep(seconds)
+
+
 async def test_the_status_command(zoom: Simulator, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     async def status(*flags: str) -> tuple[int, str, str]:
         code = await asyncio.to_thread(entry.run, ["status", "--config", str(file), *flags])
@@ -110,7 +130,7 @@ async def test_the_reload_command(zoom: Simulator, file: Path, capsys: pytest.Ca
         assert (await reload())[0] == 0
         file.write_text(toml(zoom, file.parent, listen=""))
         code, told, _ = await reload()
-        assert code == 0 and "These settings need a restart: admin\n" in told
+        assert code == 0 and "needs a restart: admin.listen\n" in told
         file.write_text(toml(zoom, file.parent, more="[sinks.more]\ntype = 'nothing'\n"))
         code, _, told = await reload()
         assert code == 78 and "sinks.more" in told
@@ -120,14 +140,15 @@ async def test_the_reload_command(zoom: Simulator, file: Path, capsys: pytest.Ca
 
 async def test_a_reload_adds_a_sink_and_touches_no_socket(zoom: Simulator, file: Path) -> None:
     async def reload(one: Running) -> dict[str, Any]:
-        return await asyncio.to_thread(one.control.post, "/reload", dict[str, Any])
+        answer = await asyncio.to_thread(one.control.post, "/reload", dict[str, Any])
+        return {name: names for name, names in answer.items() if names}
 
     more = file.parent / "more.ndjson"
     added = f'[sinks.more]\ntype = "file"\npath = "{more}"\n'
     async with running(file) as one:
         await one.until_ready(True)
         file.write_text(toml(zoom, file.parent, more=added))
-        assert await reload(one) == {"needs_restart": []}
+        assert await reload(one) == {"added": ["sinks.more"]}
         await zoom.emit(EVENT)
         await until(lambda: more.exists() and b"meeting.started" in more.read_bytes())
         assert [sink.name for sink in one.front.status().sinks] == ["archive", "more"]
@@ -138,7 +159,7 @@ async def test_a_reload_adds_a_sink_and_touches_no_socket(zoom: Simulator, file:
         assert len(one.front.status().sinks) == 2
 
         file.write_text(toml(zoom, file.parent, listen=""))
-        assert await reload(one) == {"needs_restart": ["admin"]}
+        assert await reload(one) == {"removed": ["sinks.more"], "needs_restart": ["admin.listen"]}
         assert [sink.name for sink in one.front.status().sinks] == ["archive"]
         assert 'sink="more"' not in (await one.get("/metrics"))[1]
         assert len(zoom.journal.connections) == 1 and zoom.accepted == 1

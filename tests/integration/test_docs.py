@@ -62,9 +62,12 @@ def test_every_toml_block_is_a_configuration(tmp_path: Path, block: str) -> None
 
 def _with_files(text: str, directory: Path) -> str:
     """The same with paths to files that are there."""
+    address = directory / "address"
+    address.write_text("https://alive.example/made-up\n")
+    text = re.sub(r'^(ping_url_file\s*=\s*)"[^"]+"', rf'\1"{address}"', text, flags=re.MULTILINE)
     there = directory / "made-up"
     there.write_text("whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n")  # good for every kind of secret
-    return re.sub(r'^(\s*[\w-]+_file\s*=\s*)"[^"]+"', rf'\1"{there}"', text, flags=re.MULTILINE)
+    return re.sub(r'^(\s*(?!ping_url)[\w-]+_file\s*=\s*)"[^"]+"', rf'\1"{there}"', text, flags=re.MULTILINE)
 
 
 def test_there_are_toml_blocks() -> None:
@@ -250,3 +253,16 @@ def _event(values: dict[str, str]) -> bytes:
             at = at.setdefault(name, [{}])[0] if bracket else at.setdefault(name, {})
         at[last] = value
     return json.dumps(event).encode()
+
+
+# --- capacity ---------------------------------------------------------------------------------------
+
+
+def test_the_table_of_capacity_has_the_rows_of_the_bench() -> None:
+    section = OPERATIONS.partition("## Capacity\n")[2].partition("\n## ")[0]
+    titles = {
+        title for title in re.findall(r"^\| ([a-z][^|]+?) \|", section, re.MULTILINE) if title != "sinks"
+    }
+    bench = (ROOT / "bench" / "capacity.py").read_text()
+    assert len(titles) >= 12
+    assert {title for title in titles if re.sub(r" at [\d,]+/s$", "", title) not in bench} == set()

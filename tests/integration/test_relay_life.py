@@ -232,9 +232,11 @@ async def test_what_needs_a_restart_says_so(tmp_path: Path) -> None:
         file = lab.relay.config_file
         file.write_text(file.read_text().replace('format = "json"', 'format = "console"'))
         lab.relay.send(signal.SIGHUP)
-        await lab.relay.until(lambda: lab.relay.log("config.needs_restart"), "the warning")
-        (warning,) = lab.relay.log("config.needs_restart")
-        assert warning["settings"] == ["spool", "log.format"]
+        await lab.relay.until(lambda: lab.relay.log("config.reloaded"), "the warning")
+        (warning,) = lab.relay.log("config.reloaded")
+        assert warning["level"] == "warning"
+        assert warning["needs_restart"] == ["spool.type", "log.format"]
+        assert warning["changed"] == ["drain_seconds"]
         await lab.finish()
         before = time.monotonic()
         await lab.relay.stop()

@@ -18,6 +18,16 @@ from zoomrelay.admin.client import ControlClient
 RETAIN = {"ZOOMRELAY_SPOOL__RETAIN_SECONDS": "3600"}
 
 
+async def under_way(lab: Lab, receiver: Receiver) -> asyncio.subprocess.Process:
+    """A slow replay of 200 events, of which some have arrived."""
+    await lab.start(environ=RETAIN)
+    await lab.zoom.burst(200)
+    await lab.finish()
+    process = await command(lab, "--to", "crm", "--rate", "50")
+    await lab.relay.until(lambda: len(receiver.replayed) > 20, "the beginning of the replay")
+    return process
+
+
 async def command(lab: Lab, *arguments: str) -> asyncio.subprocess.Process:
     """`zoomrelay replay`, begun."""
     config = "--config", str(lab.relay.config_file)
@@ -85,11 +95,7 @@ async def test_nothing_is_kept_unless_it_is_wanted(tmp_path: Path) -> None:
 async def test_interrupted_it_ends_cleanly_and_says_where_to_go_on(tmp_path: Path) -> None:
     receiver = Receiver()
     async with Lab(tmp_path, seed=3, receiver=receiver) as lab:
-        await lab.start(environ=RETAIN)
-        await lab.zoom.burst(200)
-        await lab.finish()
-        process = await command(lab, "--to", "crm", "--rate", "50")
-        await lab.relay.until(lambda: len(receiver.replayed) > 20, "the beginning of the replay")
+        process = await under_way(lab, receiver)
         process.send_signal(signal.SIGINT)
         async with asyncio.timeout(20):
             _, err = await process.communicate()
@@ -108,11 +114,7 @@ async def test_interrupted_it_ends_cleanly_and_says_where_to_go_on(tmp_path: Pat
 async def test_a_kill_during_a_replay_costs_nothing_but_the_replay(tmp_path: Path) -> None:
     receiver = Receiver()
     async with Lab(tmp_path, seed=4, receiver=receiver) as lab:
-        await lab.start(environ=RETAIN)
-        await lab.zoom.burst(200)
-        await lab.finish()
-        process = await command(lab, "--to", "crm", "--rate", "50")
-        await lab.relay.until(lambda: len(receiver.replayed) > 20, "the beginning of the replay")
+        process = await under_way(lab, receiver)
         lab.kill()
         async with asyncio.timeout(20):
             _, err = await process.communicate()

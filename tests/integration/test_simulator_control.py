@@ -152,3 +152,22 @@ async def test_the_command_prints_what_a_client_needs_and_ends_on_ctrl_c(http: a
     assert "3 sent, 0 of them to nobody, 1 connections" in output.decode()
     assert token not in errors.decode()
     assert b"simulator.accepted" in errors
+
+
+async def test_a_webhook_is_pointed_to_and_looked_at(zoom: Simulator, http: aiohttp.ClientSession) -> None:
+    url = f"{zoom.control_url}/webhook"
+    assert await _post(http, url, {"url": "nowhere", "secret": "word"}) == (
+        400,
+        {"error": "the address of a webhook begins with http:// or https://"},
+    )
+    assert (await _post(http, url, {"url": "http://127.0.0.1:9/", "secret": ""}))[0] == 400
+    assert await _post(http, url, {"url": "http://127.0.0.1:9/hook", "secret": "word"}) == (
+        200,
+        {"url": "http://127.0.0.1:9/hook"},
+    )
+    async with http.get(f"{zoom.control_url}/state") as response:
+        webhook = (await response.json())["webhook"]
+    assert webhook == {"url": "http://127.0.0.1:9/hook", "validated": False, "posted": 0, "statuses": {}}
+    async with http.get(f"{url}/journal") as response:
+        assert response.status == 200 and await response.read() == b""
+    assert (await _post(http, url, {"url": ""}))[0] == 200

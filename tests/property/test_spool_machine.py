@@ -2,13 +2,15 @@
 
 Held against the model: nothing is lost, nothing is handed out twice without a release, events with the same
 key keep their order, what is due is handed out, the books balance, and a crash takes back no more than the
-settlements since the last commit.
+settlements since the last commit. One of the two sinks has urgent events, which may be handed out before
+their turn and have an order of their own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import copy
+import math
 import shutil
 import tempfile
 from collections import Counter
@@ -24,13 +26,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.unit.spool.spools import READ_BYTES, ROOMY_BYTES, WALL, event, number, starts
-from zoomrelay.spool.base import Death, Item, Parked, Settlement, Spool
+from zoomrelay.spool.base import Death, Item, Parked, Settlement, SinkStart, Spool, Urgency, lane_of
 from zoomrelay.spool.memory import MemorySpool
 from zoomrelay.spool.sqlite import SqliteSpool
 
 SINKS = ("a", "b")
-KEYS = ("", "x", "y")
-MOSTLY_X = ("x", "x", "x", "y", "")
+MOSTLY_X = ("x", "x", "x", "y", "", "!x", "!x", "!y", "!")
+"""`!` is for urgent events."""
+LANES = ("x", "y", lane_of("x", urgent=True), lane_of("y", urgent=True))
+URGENCY = Urgency(lambda name: 1e9 if name == "urgent" else math.inf, 1e9)
+LOOK_SECONDS = 0.01
 GUARD_SECONDS = 30
 
 T = TypeVar("T")
@@ -82,6 +87,8 @@ class SinkModel:
     """Events are known by their numbers, which are given in order of arrival."""
 
     keys: dict[int, str] = field(default_factory=dict)
+    """Lanes, rather: urgent events keep their order among themselves."""
+    urgent: set[int] = field(default_factory=set)
     stream: list[int] = field(default_factory=list)
     lent: dict[int, Item] = field(default_factory=dict)
     lanes: dict[str, Lane] = field(default_factory=dict)
@@ -107,7 +114,8 @@ class SinkModel:
         due = {name for name, lane in self.lanes.items() if lane.waiting and lane.until <= now}
         return not self.stream and bool(due - busy)
 
-    def handed_out(self, items: Sequence[Item], now: float) -> None:
+    def handed_out(self, items: Sequence[Item], now: float, *, ahead: bool = False) -> None:
+        """`ahead`: before their turn."""
         self.queued |= {name for name, lane in self.lanes.items() if lane.waiting}
         for item in items:
             n = number(item)
@@ -119,9 +127,13 @@ class SinkModel:
                 self.lent_dead[n] = item
             else:
                 self._handed_out(n, item, now, {number(one) for one in items})
+        assert not ahead or {number(item) for item in items} <= self.urgent
         fresh = [number(item) for item in items if not item.redriven and number(item) in self.stream]
-        if fresh:
-            self._pass_stream(max(fresh))
+        # Urgent ones may have queued up behind a lane before their turn: they say nothing of the rest.
+        in_turn = [n for n in fresh if n not in self.urgent]
+        self.stream = [n for n in self.stream if n not in self.lent]
+        if in_turn:
+            self._pass_stream(max(in_turn))
 
     def _handed_out(self, n: int, item: Item, now: float, together: set[int]) -> None:
         assert n not in self.lent, "handed out twice"
@@ -218,7 +230,7 @@ class Machine(RuleBasedStateMachine):
 
     def start(self) -> None:
         self.spool = self.make()
-        self.run(self.spool.open(starts(*SINKS)))
+        self.run(self.spool.open(starts(SinkStart("a", urgency=URGENCY), "b")))
 
     def committed(self) -> None:
         """Everything up to now is durable."""
@@ -226,12 +238,15 @@ class Machine(RuleBasedStateMachine):
     @rule(keys=st.lists(st.sampled_from(MOSTLY_X), min_size=1, max_size=8))
     def append(self, keys: list[str]) -> None:
         batch = []
-        for key in keys:
+        for text in keys:
             self.appended += 1
-            batch.append(event(self.appended, key))
-            for model in self.model.values():
-                model.keys[self.appended] = key
+            urgent, key = text.startswith("!"), text.removeprefix("!")
+            batch.append(event(self.appended, key, name="urgent" if urgent else "meeting.started"))
+            for sink, model in self.model.items():
+                model.keys[self.appended] = lane_of(key, urgent=urgent and sink == "a")
                 model.stream.append(self.appended)
+                if urgent:
+                    model.urgent.add(self.appended)
         self.run(self.spool.append(batch))
         self.committed()
 
@@ -250,6 +265,21 @@ class Machine(RuleBasedStateMachine):
         items = self.run(self.spool.read(sink, max_events, READ_BYTES))
         assert 0 < len(items) <= max_events
         model.handed_out(items, self.clock.now)
+
+    @precondition(lambda self: not self.model["a"].urgent.isdisjoint(self.model["a"].stream))
+    @rule(max_events=st.sampled_from([1, 2, 12]))
+    def read_ahead(self, max_events: int) -> None:
+        """There may be none, where a lane is parked, or all had their turn and are kept back."""
+        items = self.run(self.look(max_events))
+        assert len(items) <= max_events
+        self.model["a"].handed_out(items, self.clock.now, ahead=True)
+
+    async def look(self, max_events: int) -> Sequence[Item]:
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                return await self.spool.read_urgent("a", max_events)
+        except TimeoutError:
+            return []
 
     @precondition(lambda self: self.is_any(lambda model: model.lent))
     @rule(at=some, outcome=st.sampled_from(OUTCOMES), mask=masks)
@@ -357,6 +387,8 @@ class Machine(RuleBasedStateMachine):
             self.append(random.choices(MOSTLY_X, k=random.randint(1, 8)))
         elif word == "read":
             self.read(at, random.choice([1, 2, 3, 12]))
+        elif word == "read_ahead":
+            self.read_ahead(random.choice([1, 2, 12]))
         elif word == "settle":
             self.settle(at, random.choice(OUTCOMES), mask)
         elif word == "park":
@@ -384,7 +416,9 @@ class Machine(RuleBasedStateMachine):
             "discard": lambda model: model.dead,
             "settle_redriven": lambda model: model.lent_dead,
         }
-        return ["append", *(word for word, fits in needs.items() if self.is_any(fits))]
+        able = ["append", *(word for word, fits in needs.items() if self.is_any(fits))]
+        ahead = not self.model["a"].urgent.isdisjoint(self.model["a"].stream)
+        return [*able, *(["read_ahead"] if ahead else [])]
 
     @invariant()
     def the_books_balance(self) -> None:
@@ -423,7 +457,7 @@ class Machine(RuleBasedStateMachine):
             assert (counts.pending, counts.conservation_error) == (0, 0)
             model.dead = {n: at for n, at in model.dead.items() if at is None}
             self.known_letters(sink)
-            for key in KEYS[1:]:
+            for key in LANES:
                 of_key = [n for n in got if model.keys[n] == key and n not in redriven]
                 assert of_key == sorted(of_key)
 
@@ -511,7 +545,7 @@ TestSqlite.settings = settings(
 # What goes wrong here often needs many steps that fit together, which shrinkable examples rarely have.
 
 WEIGHTS = {"append": 3, "read": 6, "settle": 4, "park": 4, "release": 1, "wait": 2, "redrive": 2}
-WEIGHTS |= {"discard": 1, "settle_redriven": 3, "interrupt": 2}
+WEIGHTS |= {"discard": 1, "settle_redriven": 3, "interrupt": 2, "read_ahead": 3}
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -16,6 +16,8 @@ from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any, NoReturn
 
+from aiohttp import web
+
 from zoomrelay import cli
 from zoomrelay.admin.takeover import Predecessor
 from zoomrelay.app import journals
@@ -34,6 +36,7 @@ from zoomrelay.spool import sqlite
 from zoomrelay.spool.statedir import StateDirectory
 from zoomrelay.takeover import protocol
 from zoomrelay.takeover.journal import Journal
+from zoomrelay.webhook import reception
 
 VARIABLE = "ZOOMRELAY_TEST_CRASH"
 LIMIT_VARIABLE = "ZOOMRELAY_TEST_TAKEOVER_LIMIT"
@@ -76,6 +79,13 @@ TOKEN_POINTS = (
     "tokens.ask.after",
 )
 """Where it can die while it gets a token. Two records are kept for each: one before it asks, one after."""
+WEBHOOK_POINTS = (
+    "webhook.push.before",
+    "webhook.push.after",
+    "webhook.held.after",
+    "webhook.answer.after",
+)
+"""Where it can die between a webhook's request and its answer; the commit's own points lie between."""
 NEW = (
     "new.begun",
     "new.write.half",
@@ -132,11 +142,12 @@ def die() -> NoReturn:
 
 def main() -> None:
     point, _, passage = os.environ.get(VARIABLE, "").partition(":")
-    assert point in ("", *POINTS, *TOKEN_POINTS, *ROTATION, *NEW, *OLD, *FAILURES), point
+    known = (*POINTS, *TOKEN_POINTS, *ROTATION, *WEBHOOK_POINTS, *NEW, *OLD, *FAILURES)
+    assert point in ("", *known), point
     protocol.LIMIT_SECONDS = float(os.environ.get(LIMIT_VARIABLE, protocol.LIMIT_SECONDS))
     countdown = Countdown(point or "nowhere", int(passage or 1))
     wraps = (_commits, _settlements, _files, _rotations, _outputs, _posts, _ledgers, _intakes, wrap_tokens)
-    for wrap in (*wraps, _successions, _handovers):
+    for wrap in (*wraps, _webhooks, _successions, _handovers):
         wrap(countdown)
     cli.main()
 
@@ -246,10 +257,10 @@ def _posts(countdown: Countdown) -> None:
 def _ledgers(countdown: Countdown) -> None:
     append = ledger.append
 
-    def appended(file: Path, gaps: Sequence[ledger.Gap]) -> None:
+    def appended(file: Path, gaps: Sequence[ledger.Gap], more: Sequence[bytes] = ()) -> None:
         countdown.raise_at("ledger.raise")
         countdown.die_at("ledger.before")
-        append(file, gaps)
+        append(file, gaps, more)
         if countdown.due("ledger.half"):
             os.truncate(file, file.stat().st_size - 20)
             die()
@@ -266,6 +277,31 @@ def _intakes(countdown: Countdown) -> None:
         done(self)
 
     admit.Gate.done = checked  # type: ignore[method-assign]
+
+
+def _webhooks(countdown: Countdown) -> None:
+    hold, answer = reception.Reception._hold, reception.Reception.answer
+
+    async def held(
+        self: reception.Reception, body: bytes, deadline: float, *, stale: bool
+    ) -> reception.Result:
+        countdown.die_at("webhook.push.before")
+        if countdown.due("webhook.push.after"):
+            self._intake.events("webhook", [reception.Body(body)])
+            die()
+        result = await hold(self, body, deadline, stale=stale)
+        countdown.die_at("webhook.held.after")
+        return result
+
+    async def answered(self: reception.Reception, request: web.BaseRequest) -> web.StreamResponse:
+        response = await answer(self, request)
+        if countdown.due("webhook.answer.after"):
+            await response.prepare(request)
+            await response.write_eof()
+            die()
+        return response
+
+    reception.Reception._hold, reception.Reception.answer = held, answered  # type: ignore[method-assign]
 
 
 def wrap_tokens(countdown: Countdown) -> None:

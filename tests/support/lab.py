@@ -169,12 +169,15 @@ class Lab:
     def kill(self) -> None:
         self.kills.append(self.relay.kill())
 
-    async def finish(self, *, ask: bool = True) -> None:
-        """Let everything on the way arrive in every sink: a last event goes behind all others."""
+    async def finish(self, *, ask: bool = True, subscription: str | None = None) -> None:
+        """Let everything on the way arrive in every sink: a last event goes behind all others, on every
+        subscription or on this one."""
         await self.accepted()
         self._marks += 1
         mark = f"mark {self._marks}"
-        heard = await self.zoom.emit({"event": "test.mark", "payload": {"mark": mark}})
+        heard = await self.zoom.emit(
+            {"event": "test.mark", "payload": {"mark": mark}}, subscription=subscription
+        )
         assert heard, "the socket ended while everything should be calm"
         await self.relay.until(lambda: mark.encode() in self._end_of_archive(), f"{mark} in the archive")
         await self.relay.until(self._settled, f"the settling of every sink (seed {self.seed})", seconds=240)
@@ -193,9 +196,11 @@ class Lab:
                     self.answers["admin " + path] = await answer.read()
 
     def _end_of_archive(self) -> bytes:
-        if not self.archive_file.exists():
+        segment = self.archive_file.with_name(f"{self.archive_file.name}.part")
+        newest = segment if segment.exists() else self.archive_file
+        if not newest.exists():
             return b""
-        with self.archive_file.open("rb") as file:
+        with newest.open("rb") as file:
             # What Zoom was about to send may come behind the mark.
             file.seek(max(0, file.seek(0, 2) - 512 * 1024))
             return file.read()
@@ -248,10 +253,10 @@ class Lab:
         for sink, account in self._accounts().items():
             if account.conservation_error or account.pending:
                 found.append(f"{sink}: conservation error {account.conservation_error}, {account}")
-        found += self._unaccounted()
+        found += self.unaccounted()
         assert not found, "\n".join([f"seed {self.seed}", *found, self.relay.tail()])
 
-    def _unaccounted(self) -> list[str]:
+    def unaccounted(self) -> list[str]:
         """Frames of a source that the relay, asked when all was calm, could not account for."""
         status = msgspec.json.decode(self.answers.get("control /status", b'{"sources":[]}'))
         errors = {source["name"]: source["conservation_error"] for source in status["sources"]}

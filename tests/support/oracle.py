@@ -20,11 +20,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from zoomrelay.intake.identity import Identifier
 from zoomrelay.intake.ledger import Gap
 from zoomrelay.intake.path_ledger import CRASH
 from zoomrelay.session.endings import Cause
 from zoomrelay.session.hearing import BACKLOG_BYTES
 from zoomrelay.simulator.journal import NOBODY, Connection, Sent
+from zoomrelay.simulator.webhooks import Posted
 
 _SOCKET_CAUSES = {*Cause, CRASH}
 _ORDERLY = ("closed", "displaced", "refused")
@@ -344,3 +346,14 @@ def _disorder(truth: Truth, sink: str, delivered: Sequence[bytes]) -> str:
         if after < before:
             return f"{sink}: out of order, {after} came after {before}"
     return ""
+
+
+def by_webhook(posts: Iterable[Posted], delivered: Iterable[bytes], source: str, *, once: bool) -> list[str]:
+    """What breaks the rule for a webhook, in words: whatever was acknowledged is delivered, as one of its
+    copies; and `once`, each event comes but once, whichever copies there were."""
+    read = Identifier(source).read
+    arrived = Counter(read(content, "", 0).digest for content in delivered)
+    missing = [post.number for post in posts if post.taken and not arrived[read(post.content, "", 0).digest]]
+    twice = [digest.hex() for digest, count in arrived.items() if count > 1] if once else []
+    found = [f"{len(missing)} acknowledged and not delivered, such as {missing[:_SHOWN]}"] if missing else []
+    return found + ([f"{len(twice)} delivered twice, such as {twice[:_SHOWN]}"] if twice else [])

@@ -30,7 +30,7 @@ BOUNDS = Bounds(
     longest_seconds=1.0,
 )
 DEAD_AFTER_SECONDS = 5.5
-_SOURCE = f"heartbeat_seconds = 5\ndead_after_seconds = {DEAD_AFTER_SECONDS}\nmax_message_bytes = 131072"
+SOURCE = f"heartbeat_seconds = 5\ndead_after_seconds = {DEAD_AFTER_SECONDS}\nmax_message_bytes = 131072"
 _LAG_SECONDS = 0.1
 _AROUND_SECONDS = 1.0
 """A machine that is late here is late elsewhere, a little earlier or later."""
@@ -45,14 +45,14 @@ async def play(schedule: Schedule, directory: Path) -> str:
         seed=schedule.seed,
         receiver=receiver,
         http_options="timeout_seconds = 1",
-        source=_SOURCE,
+        source=SOURCE,
         subscriptions=names,
     )
-    async with lab, BlackHole(lab.zoom.port) as hole, _watching(lab):
+    async with lab, BlackHole(lab.zoom.port) as hole, watching(lab):
         lab.ws_url = urlsplit(lab.zoom.ws_url)._replace(netloc=f"127.0.0.1:{hole.port}").geturl()
         lab.configure()
         await lab.start()
-        await _Player(lab, receiver, hole, schedule).run()
+        await Player(lab, receiver, hole, seed=schedule.seed).run(schedule)
         await lab.finish()
         await lab.relay.stop()
         lab.judge()
@@ -69,8 +69,9 @@ def _judge(lab: Lab, receiver: Receiver) -> None:
 
 
 @asynccontextmanager
-async def _watching(lab: Lab) -> AsyncIterator[None]:
-    """Where this process does not get its turn, the relay does not either."""
+async def watching(lab: Lab) -> AsyncIterator[None]:
+    """Notes in `lab.blind` when the machine was late: where this process does not get its turn, the relay
+    does not either."""
 
     async def watch() -> None:
         before = time.time()
@@ -90,31 +91,38 @@ async def _watching(lab: Lab) -> AsyncIterator[None]:
             await task
 
 
-class _Player:
-    def __init__(self, lab: Lab, receiver: Receiver, hole: BlackHole, schedule: Schedule) -> None:
+class Player:
+    """Does to the relay, its Zoom, its network and its receiver what steps say."""
+
+    def __init__(self, lab: Lab, receiver: Receiver, hole: BlackHole, *, seed: int) -> None:
         self._lab = lab
         self._receiver = receiver
         self._hole = hole
-        self._schedule = schedule
-        self._random = Random(f"player {schedule.seed}")
+        self._random = Random(f"player {seed}")
         self._undo: list[asyncio.Task[None]] = []
 
-    async def run(self) -> None:
+    async def run(self, schedule: Schedule) -> None:
         """Everything of the schedule, each at its time or as soon as the one before is done; then calm."""
         start = time.monotonic()
         for at, item in sorted(
-            [*((step.at, step) for step in self._schedule.steps), *self._schedule.portions],
+            [*((step.at, step) for step in schedule.steps), *schedule.portions],
             key=lambda entry: entry[0],
         ):
             await asyncio.sleep(max(0.0, start + at - time.monotonic()))
             if isinstance(item, Step):
-                await self._do(item)
+                await self.do(item)
             else:
                 await self._lab.zoom.burst(item)
+        await self.calm()
+
+    async def calm(self) -> None:
+        """Nothing misbehaves any more."""
         await asyncio.gather(*self._undo)
+        self._undo.clear()
         self._lab.zoom.faults.clear()
 
-    async def _do(self, step: Step) -> None:
+    async def do(self, step: Step) -> None:
+        """One fault; what lasts is over by `calm`."""
         lab, zoom, faults = self._lab, self._lab.zoom, self._lab.zoom.faults
         name = zoom.subscriptions[step.path]
         match step.kind:
@@ -151,6 +159,8 @@ class _Player:
             case Kind.RECEIVER:
                 self._displease(step.word)
                 self._later(step.seconds, self._please)
+            case Kind.RELOAD:
+                lab.relay.send(signal.SIGHUP)
             case Kind.RUBBISH:
                 await zoom.send_rubbish(Rubbish(step.word), name)
             case Kind.DISORDER:

@@ -54,6 +54,8 @@ class Kind(StrEnum):
     """A frame of kind `word`."""
     DISORDER = "disorder"
     """Duplicates, late and swapped events, as `word` says."""
+    RELOAD = "reload"
+    """HUP, with another `word` (address, secret) for every source where there is one."""
 
 
 @dataclass(frozen=True)
@@ -153,4 +155,6 @@ def _step(random: Random, bounds: Bounds, at: float, paths: int) -> Step:
             word = random.choice(("harmless", "harmless", "oversize"))
         case Kind.DISORDER:
             word = random.choice(("duplicate", "late", "reorder"))
+        case Kind.RELOAD:
+            word = random.choice(("address", "address", "secret"))
     return Step(at, kind, seconds, word, random.randrange(paths))

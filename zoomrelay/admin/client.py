@@ -6,6 +6,7 @@ import http.client
 import os
 import socket
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -35,6 +36,10 @@ class ControlClient:
         given = [(name, value) for name, value in query.items() if value is not None]
         return msgspec.json.decode(self._call("GET", _target(path, given), None), type=type_)
 
+    def text(self, path: str) -> str:
+        """The answer to `GET path` as it is."""
+        return self._call("GET", path, None).decode(errors="replace")
+
     def post(self, path: str, type_: type[_Answer], body: object = None) -> _Answer:
         """Send `body` as JSON, and decode the answer as `type_`."""
         return msgspec.json.decode(self._call("POST", path, msgspec.json.encode(body)), type=type_)
@@ -45,34 +50,33 @@ class ControlClient:
         """The lines of the answer as they come, without newlines and empty lines, until the relay ends it:
         to `GET path`, or where there is a `body`, to a POST of that as JSON. Raises also while it is under
         way: `RelayNotRunning` where the answer breaks off. Closing the iterator ends the call."""
-        connection = _Connection(self._socket_path(), self._timeout_seconds)
-        try:
-            content = None if body is None else msgspec.json.encode(body)
+        content = None if body is None else msgspec.json.encode(body)
+        with self._connected() as connection:
             answer = _ask(connection, "GET" if content is None else "POST", _target(path, query), content)
             if answer.status >= 300:
                 raise ControlRefused(_words(answer.read(), answer.status), status=answer.status)
             yield from _lines(answer)
-        except OSError as error:
-            raise self._explained(error) from error
-        except http.client.HTTPException as error:
-            raise RelayNotRunning(f"the relay of {self._state_dir} ended while it was asked") from error
-        finally:
-            connection.close()
 
     def _call(self, method: str, target: str, body: bytes | None) -> bytes:
-        connection = _Connection(self._socket_path(), self._timeout_seconds)
-        try:
+        with self._connected() as connection:
             answer = _ask(connection, method, target, body)
             content = answer.read()
-        except OSError as error:
-            raise self._explained(error) from error
-        except http.client.HTTPException as error:
-            raise RelayNotRunning(f"the relay of {self._state_dir} ended while it was asked") from error
-        finally:
-            connection.close()
         if answer.status >= 300:
             raise ControlRefused(_words(content, answer.status), status=answer.status)
         return content
+
+    @contextmanager
+    def _connected(self) -> Iterator[_Connection]:
+        """For one call; what goes wrong in it is explained."""
+        connection = _Connection(self._socket_path(), self._timeout_seconds)
+        try:
+            yield connection
+        except OSError as error:
+            raise self._explained(error) from error
+        except http.client.HTTPException as error:
+            raise RelayNotRunning(f"the relay of {self._state_dir} ended while it was asked") from error
+        finally:
+            connection.close()
 
     def _socket_path(self) -> Path:
         try:

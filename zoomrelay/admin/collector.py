@@ -127,6 +127,12 @@ def _of_sinks(sinks: list[SinkStatus]) -> Iterator[Metric]:
         "sink_parked_events", "Pending events that are set aside until later.", sinks, _counts("parked")
     )
     yield _oldest_pending(sinks)
+    yield _per_sink(
+        "sink_backlog_seconds",
+        "Until a sink has caught up, at the rate of the latest seconds; +Inf while it does not.",
+        sinks,
+        lambda sink: math.inf if sink.backlog_seconds is None else sink.backlog_seconds,
+    )
     yield _per_sink("sink_dead_letters", "Dead letters kept now.", sinks, _counts("dead_letters"))
     yield _per_sink(
         "sink_dead_letters_redriving", "Dead letters on their way again.", sinks, _counts("redriving")
@@ -176,7 +182,7 @@ def _counts(name: str) -> Callable[[SinkStatus], int]:
 
 
 def _per_sink(
-    name: str, text: str, sinks: Iterable[SinkStatus], value: Callable[[SinkStatus], int]
+    name: str, text: str, sinks: Iterable[SinkStatus], value: Callable[[SinkStatus], float]
 ) -> Metric:
     family = GaugeMetricFamily("zoomrelay_" + name, text, labels=("sink",))
     for sink in sinks:

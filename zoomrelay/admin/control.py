@@ -9,12 +9,16 @@
     POST /dlq/discard     the same
     POST /replay          Order -> Progress, again and again until the end, one per line (see `replay`)
     POST /replay/read     Order -> the events themselves, one per line
-    POST /reload          -> {"needs_restart": [setting, …]}
+    GET  /metrics         as the admin port has them, also where that is turned off; text
+    GET  /stacks          what every thread and task is doing; text
+    GET  /log             the last lines of the log; one JSON object per line
+    POST /reload          -> {"added": [name, …], "removed": …, "changed": …, "waiting": …,
+                          "needs_restart": …} (`zoomrelay.app.changes`)
     POST /upgrade         the installed version takes this one's place: the answer breaks off, or says why not
     POST /takeover        another relay takes this one's place (`zoomrelay.admin.takeover`)
     GET  /tap             events as they come (`zoomrelay.admin.tapping`); ?events=GLOB, ?source=NAME
 
-Every other answer is {"error": words}; an invalid configuration (422) has {"problems": [{"where", "what",
+Every refusal is {"error": words}; an invalid configuration (422) has {"problems": [{"where", "what",
 "cure"}, …]} too. Who may open the socket may do all of this, so only the relay's own user may.
 """
 
@@ -57,12 +61,18 @@ class ControlTarget(Protocol):
 
     def status(self) -> Status: ...
 
+    def metrics(self) -> bytes: ...
+
+    def stacks(self) -> str: ...
+
+    def recent_log(self) -> str: ...
+
     async def gaps(self) -> Sequence[dict[str, Any]]:
         """Every gap of the ledger as JSON, those that last at the end."""
         ...
 
-    async def reload(self) -> Sequence[str]:
-        """Read the configuration anew and take it over; the settings that differ and need a restart.
+    async def reload(self) -> msgspec.Struct:
+        """Read the configuration anew and take it over; what that came to, in names without values.
         Raises `ConfigError`, or `ControlRefused` at the wrong moment; then nothing was changed."""
         ...
 
@@ -170,6 +180,9 @@ class ControlServer:
             web.post("/reload", self._reload),
             web.post("/upgrade", self._upgrade),
             web.get("/tap", self._tap),
+            web.get("/metrics", self._metrics),
+            web.get("/stacks", self._stacks),
+            web.get("/log", self._log),
             *takeover.routes(self._target),
         ]
 
@@ -212,7 +225,16 @@ class ControlServer:
         return await replay.stream(request, self._target.retained(order))
 
     async def _reload(self, _request: web.Request) -> web.Response:
-        return _json({"needs_restart": list(await self._target.reload())})
+        return _json(await self._target.reload())
+
+    async def _metrics(self, _request: web.Request) -> web.Response:
+        return _text(self._target.metrics().decode())
+
+    async def _stacks(self, _request: web.Request) -> web.Response:
+        return _text(self._target.stacks())
+
+    async def _log(self, _request: web.Request) -> web.Response:
+        return _text(self._target.recent_log())
 
     async def _upgrade(self, _request: web.Request) -> web.Response:
         await self._target.upgrade()
@@ -275,6 +297,10 @@ def _number(text: str) -> int:
 def _clean(letter: DeadLetter) -> DeadLetter:
     """What receivers answered may echo what they were sent."""
     return msgspec.structs.replace(letter, reason=redact(letter.reason), excerpt=redact(letter.excerpt))
+
+
+def _text(text: str) -> web.Response:
+    return web.Response(text=redact(text))
 
 
 def _json(body: object, status: int = 200) -> web.Response:

@@ -6,15 +6,16 @@ from typing import Any
 
 import msgspec
 
+from zoomrelay.event import WEBHOOK
 from zoomrelay.spool.base import SinkCounts, SourceCounts
 
 
 class PathStatus(msgspec.Struct, frozen=True):
-    """One subscription."""
+    """One subscription, or the webhook."""
 
     subscription: str
     state: str
-    """`dialling`, `upgraded`, `accepted`, `receiving` or `closed`."""
+    """`dialling`, `upgraded`, `accepted`, `receiving` or `closed`; of a webhook `listening` or `closed`."""
     accepted: bool
     accepted_since: float | None
     """Wall time, seconds since the epoch."""
@@ -38,6 +39,11 @@ class PathStatus(msgspec.Struct, frozen=True):
     """`deaf` or `quiet` in words, with what would help."""
     contested: bool = False
     """Another consumer seems to use the subscription."""
+
+    @property
+    def is_webhook(self) -> bool:
+        """Zoom comes to us: that it is listened to does not say that anybody sends."""
+        return self.subscription == WEBHOOK
 
     @property
     def works(self) -> bool:
@@ -65,8 +71,13 @@ class SourceStatus(msgspec.Struct, frozen=True):
     token_cure: str = ""
 
     @property
+    def sockets(self) -> list[PathStatus]:
+        return [path for path in self.paths if not path.is_webhook]
+
+    @property
     def listening(self) -> bool:
-        return any(path.works for path in self.paths)
+        """A webhook counts where there is nothing else."""
+        return any(path.works for path in self.sockets or self.paths)
 
     @property
     def ready(self) -> bool:
@@ -83,6 +94,9 @@ class SinkStatus(msgspec.Struct, frozen=True):
     misconfigured: bool
     counts: SinkCounts
     conservation_error: int
+    backlog_seconds: float | None = 0.0
+    """Until what is pending and not parked is delivered, at the rate of the latest seconds; 0 without a
+    backlog, None while it does not shrink."""
 
 
 class SpoolStatus(msgspec.Struct, frozen=True):
@@ -125,9 +139,20 @@ class Status(msgspec.Struct, frozen=True):
         return not self.not_ready_because
 
     @property
+    def unwell_because(self) -> list[str]:
+        """In words, why nobody should believe that all is well: it is not ready, something is stuck, or
+        events are not accounted for."""
+        stuck = [f"{part} is stuck" for part in self.stuck]
+        sinks = [f"sink {sink.name}" for sink in self.sinks if sink.conservation_error]
+        sources = [f"source {source.name}" for source in self.sources if source.conservation_error]
+        unaccounted = [f"{name}: events are not accounted for" for name in sinks + sources]
+        return self.not_ready_because + stuck + unaccounted
+
+    @property
     def not_ready_because(self) -> list[str]:
         """In words, why the relay is not ready; empty if it is. Ready means: at least one subscription of
-        each source is accepted and neither deaf nor quiet (a source without any has a token), Zoom refuses
+        each source is accepted and neither deaf nor quiet (a source without any has a token, or listens for
+        webhooks and is not quiet), Zoom refuses
         nobody's credentials, and the spool can be written."""
         reasons = [_why_source(source) for source in self.sources if not source.ready]
         if not self.spool.writable:
@@ -182,10 +207,14 @@ def _why_source(source: SourceStatus) -> str:
     if source.listening or not source.paths:
         cure = f" ({source.token_cure})" if source.token_cure else ""
         return f"source {source.name}: no token can be had: {source.token_error or 'not yet'}{cure}"
-    troubled = [path for path in source.paths if path.accepted]
+    paths = source.sockets or source.paths
+    troubled = [path for path in paths if path.accepted]
     if troubled:
-        return f"source {source.name}: subscription {troubled[0].subscription} is {troubled[0].trouble}"
-    path = source.paths[0]
+        what = "the webhook" if troubled[0].is_webhook else f"subscription {troubled[0].subscription}"
+        return f"source {source.name}: {what} is {troubled[0].trouble}"
+    path = paths[0]
+    if path.is_webhook:
+        return f"source {source.name}: the webhook is closed"
     why = path.last_error or f"still {path.state}"
     cure = f" ({path.cure})" if path.cure else ""
     return f"source {source.name}: no subscription is accepted: {why}{cure}"

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import socket
-from collections.abc import Callable
-from urllib.parse import urlsplit
+from collections.abc import Callable, Mapping
 
 import msgspec
 import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from pydantic import SecretStr
 
+from zoomrelay.admin.access import host_is_ours, token_is_right
+from zoomrelay.admin.door import VISIT_SECONDS, Door
 from zoomrelay.admin.health import Status, readiness
-from zoomrelay.admin.page import SECURITY_POLICY, page
+from zoomrelay.admin.page import page
 from zoomrelay.config.addresses import listen_address
 from zoomrelay.errors import ConfigError, Problem
 from zoomrelay.telemetry.redaction import redact
@@ -23,15 +24,10 @@ from zoomrelay.telemetry.redaction import redact
 log = structlog.get_logger()
 
 _CLOSE_SECONDS = 0.2
-_HEADERS = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": SECURITY_POLICY,
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "Server": "zoomrelay",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-}
+_PROBES = {"/livez", "/readyz"}
+"""Service managers ask these, and have no token."""
+_FOR_PROGRAMS = {*_PROBES, "/metrics"}
+"""These are asked under whatever name a network has for us, and show no more than programs need."""
 
 
 class AdminServer:
@@ -39,14 +35,31 @@ class AdminServer:
 
     `/livez` answers 200 as long as the event loop turns and nothing is stuck, else 503.
     `/readyz` answers 200 or 503 with the reasons. Nothing can be changed from here, and nothing that it
-    shows is secret.
+    shows is secret. Where there is a `token`, all but these two ask for it.
     """
 
-    def __init__(self, listen: str, status: Callable[[], Status], registry: CollectorRegistry) -> None:
+    def __init__(
+        self,
+        listen: str,
+        status: Callable[[], Status],
+        registry: CollectorRegistry,
+        *,
+        token: Callable[[], SecretStr | None] = lambda: None,
+        visit_seconds: float = VISIT_SECONDS,
+    ) -> None:
         self._listen = listen
         self._status = status
         self._registry = registry
-        self._runner: web.AppRunner | None = None
+        self._token = token
+        self._visit_seconds = visit_seconds
+        self._host = ""
+        self._runner: web.ServerRunner | None = None
+        self._pages = {
+            "/": self._page,
+            "/livez": self._live,
+            "/readyz": self._ready,
+            "/metrics": self._metrics,
+        }
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
@@ -58,11 +71,12 @@ class AdminServer:
         address = listen_address(self._listen)
         if address is None:
             return
-        host, port = address
-        self._runner = web.AppRunner(self._app(host), access_log=None, shutdown_timeout=_CLOSE_SECONDS)
+        self._host, port = address
+        door = Door(self._answer, visit_seconds=self._visit_seconds)
+        self._runner = web.ServerRunner(door, shutdown_timeout=_CLOSE_SECONDS)
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, host or None, port).start()
+            await web.TCPSite(self._runner, self._host or None, port).start()
         except OSError as error:
             await self.close()
             raise ConfigError([_cannot_listen(self._listen, error)]) from error
@@ -74,65 +88,51 @@ class AdminServer:
         if runner is not None:
             await runner.cleanup()
 
-    def _app(self, host: str) -> web.Application:
-        async def for_people(request: web.Request) -> web.Response:
-            if not host_is_ours(request.headers.get("Host", ""), host):
-                raise web.HTTPMisdirectedRequest(text="This address is not one of this relay's.\n")
-            return web.Response(text=redact(page(self._status())), content_type="text/html")
+    # --- answers ------------------------------------------------------------------------------------
 
-        app = web.Application()
-        app.on_response_prepare.append(_with_headers)
-        app.add_routes(
-            [
-                web.get("/", for_people),
-                web.get("/livez", self._live),
-                web.get("/readyz", self._ready),
-                web.get("/metrics", self._metrics),
-            ]
-        )
-        return app
+    def _answer(self, request: web.BaseRequest) -> web.Response:
+        token = self._token()
+        authorization = request.headers.get("Authorization", "")
+        if (
+            token
+            and request.path not in _PROBES
+            and not token_is_right(authorization, token.get_secret_value())
+        ):
+            return _no(401, "This needs the token of admin.bearer_token.", {"WWW-Authenticate": "Bearer"})
+        if request.path not in _FOR_PROGRAMS and not host_is_ours(
+            request.headers.get("Host", ""), self._host
+        ):
+            return _no(421, "This address is not one of this relay's.")
+        if request.path not in self._pages:
+            return _no(404, f"There are {', '.join(self._pages)}.")
+        if request.method not in ("GET", "HEAD"):
+            return _no(405, "This can be read only.", {"Allow": "GET, HEAD"})
+        if request.can_read_body:
+            return _no(413, "No content is taken.")
+        return self._pages[request.path]()
 
-    async def _live(self, _request: web.Request) -> web.Response:
+    def _page(self) -> web.Response:
+        return web.Response(text=redact(page(self._status())), content_type="text/html")
+
+    def _live(self) -> web.Response:
         stuck = self._status().stuck
         return web.Response(
             text=f"stuck: {', '.join(stuck)}\n" if stuck else "ok\n", status=503 if stuck else 200
         )
 
-    async def _ready(self, _request: web.Request) -> web.Response:
+    def _ready(self) -> web.Response:
         status = self._status()
         text = redact(msgspec.json.encode(readiness(status)).decode())
         return web.Response(text=text, status=200 if status.ready else 503, content_type="application/json")
 
-    async def _metrics(self, _request: web.Request) -> web.Response:
+    def _metrics(self) -> web.Response:
         return web.Response(
             body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4}
         )
 
 
-async def _with_headers(_request: web.Request, response: web.StreamResponse) -> None:
-    response.headers.update(_HEADERS)
-
-
-def host_is_ours(header: str, bound_host: str) -> bool:
-    """Whether a browser that sends this Host header meant us. A page of somebody else can let its own name
-    lead to our address (DNS rebinding) and read what we answer; a name that is ours, or a bare
-    address, cannot be made to belong to that page. No header: not a browser."""
-    if not header:
-        return True
-    try:
-        host = urlsplit(f"//{header}").hostname or ""
-    except ValueError:
-        return False
-    own = {"localhost", bound_host.lower(), socket.gethostname().lower()}
-    return host in own or host.endswith(".localhost") or _is_address(host)
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
+def _no(status: int, text: str, headers: Mapping[str, str] | None = None) -> web.Response:
+    return web.Response(status=status, text=f"{text}\n", headers=headers)
 
 
 def _cannot_listen(listen: str, error: OSError) -> Problem:

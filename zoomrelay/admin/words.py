@@ -18,6 +18,10 @@ _SOON_SECONDS = 7 * 86400.0
 """A spool that would be full later than this is not worth a word."""
 
 
+_BACKLOG_SECONDS = 5.0
+"""A backlog that is gone sooner is not worth a word."""
+
+
 def headline(status: Status) -> str:
     """One line: is all well, and if not, where to look. The reasons stand with the part that has them."""
     if status.successor:
@@ -50,9 +54,13 @@ def summary(status: Status) -> str:
     """One line for a service manager, which shows nothing else."""
     if status.starting or status.stopping:
         return "Stopping" if status.stopping else "Starting"
-    paths = [path for source in status.sources for path in source.paths]
+    paths = [path for source in status.sources for path in source.sockets]
     accepted = sum(path.accepted for path in paths)
     line = f"{accepted} of {_count(len(paths), 'subscription')} accepted"
+    webhooks = [path for source in status.sources for path in source.paths if path.is_webhook]
+    if webhooks:
+        opened = f"{sum(path.accepted for path in webhooks)} of {_count(len(webhooks), 'webhook')} open"
+        line = f"{line}, {opened}" if paths else opened
     return line if status.ready else _printable(f"{line}; {'; '.join(status.not_ready_because)}")
 
 
@@ -92,9 +100,19 @@ def source_counts(source: SourceStatus) -> str:
 def sink_state(sink: SinkStatus) -> str:
     """How a sink is doing, and what is wrong with it."""
     if sink.ok:
-        return "ok"
+        progress = sink_progress(sink)
+        return f"ok, {progress}" if progress else "ok"
     doubt = "; it takes nothing: is it configured right?" if sink.misconfigured else ""
     return _printable(f"failing: {sink.last_error}{doubt}")
+
+
+def sink_progress(sink: SinkStatus) -> str:
+    """How far it is with its backlog; empty without one worth a word."""
+    if sink.backlog_seconds is None:
+        return "its backlog does not shrink"
+    if sink.backlog_seconds < _BACKLOG_SECONDS:
+        return ""
+    return f"through its backlog in {duration(sink.backlog_seconds)} at this rate"
 
 
 def sink_figures(sink: SinkStatus) -> dict[str, int]:

@@ -8,6 +8,7 @@ from random import Random
 from zoomrelay.clock import Clock
 from zoomrelay.config.models import Config, HttpSinkConfig, PrivacyConfig, SinkConfig
 from zoomrelay.delivery.batching import Batching
+from zoomrelay.delivery.deadlines import Deadlines
 from zoomrelay.delivery.lane_worker import LaneWorker
 from zoomrelay.delivery.router import Route
 from zoomrelay.delivery.shielded import ShieldedSpool
@@ -15,7 +16,7 @@ from zoomrelay.delivery.stream_worker import StreamWorker
 from zoomrelay.delivery.worker import Worker
 from zoomrelay.privacy.shield import Shield, Treatment
 from zoomrelay.sinks import registry
-from zoomrelay.spool.base import Reading, SinkStart, Spool
+from zoomrelay.spool.base import Reading, SinkStart, Spool, Urgency
 from zoomrelay.spool.eviction import OnShed
 from zoomrelay.spool.memory import MemorySpool
 from zoomrelay.spool.sqlite import SqliteSpool
@@ -48,7 +49,17 @@ def build_spool(
 
 def sink_starts(config: Config) -> list[SinkStart]:
     """The sinks of this configuration, as the spool must know them."""
-    return [SinkStart(sink.name, sink.start, route(sink).wants) for sink in config.sinks.values()]
+    return [
+        SinkStart(sink.name, sink.start, route(sink).wants, _urgency(sink)) for sink in config.sinks.values()
+    ]
+
+
+def _urgency(sink: SinkConfig) -> Urgency | None:
+    """Which events overtake a backlog; in strict order none do."""
+    if not isinstance(sink, HttpSinkConfig) or sink.ordering == "strict":
+        return None
+    deadlines = Deadlines(sink.deadline_seconds)
+    return Urgency(deadlines.seconds, deadlines.longest_seconds) if deadlines else None
 
 
 def route(sink: SinkConfig) -> Route:
@@ -72,6 +83,8 @@ def build_worker(
             give_up_after_seconds=config.give_up_after_seconds,
             batching=Batching(config.batch_events, config.batch_bytes, config.batch_seconds),
             max_rate=config.max_rate,
+            deadlines=Deadlines(config.deadline_seconds),
+            clock=clock,
         )
     return StreamWorker(sink, route(config), reading, random, metrics)
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
-from collections.abc import Callable, Coroutine, Mapping
+import socket
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from random import Random
@@ -14,26 +17,28 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from zoomrelay import __version__
+from zoomrelay.admin.drain_rate import DrainRate
 from zoomrelay.admin.fill_rate import FillRate
 from zoomrelay.admin.health import SinkStatus, SpoolStatus, Status
+from zoomrelay.app.changes import Changes, compare, has_changed, taken_over
 from zoomrelay.app.handover import Handover
 from zoomrelay.app.journals import Journals
 from zoomrelay.app.parts import build_spool, build_worker, route, sink_starts
-from zoomrelay.app.source import RunningSource, Shared
+from zoomrelay.app.reload import reload_sources, wait_for_renewals
+from zoomrelay.app.source import RunningSource, Shared, bind_webhooks, close_sockets, paths
 from zoomrelay.app.succession import Stopped, Succession
 from zoomrelay.clock import Clock, SystemClock
-from zoomrelay.config.models import Config, SinkConfig
-from zoomrelay.config.subscriptions import subscription_id
+from zoomrelay.config.models import Config, SinkConfig, SourceConfig
 from zoomrelay.delivery.taps import Taps
 from zoomrelay.delivery.worker import Worker
-from zoomrelay.errors import SinkError, ZoomrelayError
-from zoomrelay.event import RELAY_SOURCE
+from zoomrelay.errors import ControlRefused, SinkError, ZoomrelayError
+from zoomrelay.event import RELAY_SOURCE, WEBHOOK, Event
 from zoomrelay.intake.admit import Intake
 from zoomrelay.intake.gaps import Trouble
 from zoomrelay.intake.ledger import Ledger
 from zoomrelay.intake.source import SourceIntake
 from zoomrelay.intake.troubles import Troubles
-from zoomrelay.spool.base import Choice, Replay, SourceCounts, SpoolStats
+from zoomrelay.spool.base import Choice, Replay, SinkCounts, SourceCounts, SpoolStats
 from zoomrelay.spool.statedir import StateDirectory
 from zoomrelay.supervisor import Supervisor
 from zoomrelay.telemetry.metrics import Metrics
@@ -80,7 +85,7 @@ class Relay:
     ) -> None:
         self.config = config
         self.clock = clock or SystemClock()
-        self.metrics = Metrics(registry or CollectorRegistry())
+        self.metrics = Metrics(registry or CollectorRegistry(), self.clock)
         self.state = StateDirectory(config.state_dir)
         self.started = asyncio.Event()
         """Set once spool and sinks are open and the first attempt to connect is under way."""
@@ -101,7 +106,7 @@ class Relay:
             self._random,
             self.metrics,
             troubles=self._troubles,
-            on_held=self.taps.offer,
+            on_held=self._note_held,
         )
         self.ledger = Ledger(
             config.state_dir,
@@ -116,8 +121,10 @@ class Relay:
         self._workers: dict[str, Worker] = {}
         self._sources: dict[str, RunningSource] = {}
         self._fill_rate = FillRate()
+        self._drain_rates: defaultdict[str, DrainRate] = defaultdict(DrainRate)
         self._stop = asyncio.Event()
         self._reloading = asyncio.Lock()
+        self._webhook_sockets: dict[str, list[socket.socket]] = {}
         self._journals = Journals(config.state_dir, self._intake, self._source_intake)
         self._succession: Succession | None = None
         self.handover = Handover(self, self._journals, os.getpid())
@@ -167,8 +174,10 @@ class Relay:
             try:
                 if front is not None:
                     await front.open()
+                self._webhook_sockets = bind_webhooks(self.config.sources.values())
                 await serve(front)
             finally:
+                close_sockets(self._webhook_sockets)
                 await self.spool.close()
                 if front is not None:
                     await front.close()
@@ -188,7 +197,8 @@ class Relay:
             await self._stop.wait()
         if front is not None and not self.handover.under_way:
             front.stopping()  # else it may have to run again
-        await self._stop_in_order(supervisor)
+        async with self._reloading:  # one that has begun comes to its end
+            await self._stop_in_order(supervisor)
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
         """Whether it came to its end before somebody wanted this relay to stop."""
@@ -221,9 +231,8 @@ class Relay:
         self._intake.open()
         if self._succession is None:
             self._build_sources(supervisor)
-        counts = self.spool.stats().sources
-        for name, source in self._sources.items():
-            source.intake.begin_counting(counts.get(name, SourceCounts()))
+        for source in self._sources.values():
+            self._begin_counting(source)
         supervisor.start("intake", self._intake.run())
         accepted = self._succession.accepted() if self._succession else None
         self.ledger.open(_paths(self.config), self.spool.last_received(), accepted)
@@ -244,25 +253,40 @@ class Relay:
         )
 
     def _build_sources(self, supervisor: Supervisor) -> None:
-        diversion = self._succession.diversion if self._succession else None
-        shared = Shared(
-            supervisor, self._intake, self.ledger, self.clock, self._random, self.metrics, diversion
+        self._shared = Shared(
+            supervisor,
+            self._intake,
+            self.ledger,
+            self.clock,
+            self._random,
+            self.metrics,
+            diversion=self._succession.diversion if self._succession else None,
         )
         self._sources = {
-            name: RunningSource(source, self.config, shared, SourceCounts())
+            name: RunningSource(source, self.config, self._shared)
             for name, source in self.config.sources.items()
         }
 
+    def _add_source(self, config: SourceConfig) -> RunningSource:
+        """One that a reload brings."""
+        source = RunningSource(config, self.config, self._shared)
+        self._begin_counting(source)
+        return source
+
+    def _begin_counting(self, source: RunningSource) -> None:
+        source.intake.begin_counting(self.spool.stats().sources.get(source.name, SourceCounts()))
+
     def _start_sources(self) -> None:
-        for source in self._sources.values():
-            source.start()
+        for name, source in self._sources.items():
+            source.start(self._webhook_sockets.get(name))
 
     async def _arrive(self, supervisor: Supervisor, succession: Succession) -> None:
         """Let in what came before the spool was ours, and from now on what comes."""
         self._intake.identities.restore_timeless(succession.timeless, self.clock.elapsed())
         await self._journals.import_own(await succession.end_journal(supervisor))
-        for source in self._sources.values():
-            source.arrive()
+        self._shared = replace(self._shared, diversion=None)
+        for name, source in self._sources.items():
+            source.arrive(self._webhook_sockets.get(name))
         self.metrics.takeovers.labels("done").inc()
         succession.done()
 
@@ -336,34 +360,41 @@ class Relay:
 
     # --- reload -------------------------------------------------------------------------------------
 
-    async def reload(self, new: Config) -> list[str]:
-        """Take over what can change while running: sinks, routes and the log level (which the caller
-        sets). Files are reopened, and a session that waits for its next attempt makes it. Returns the
-        settings that differ and need a restart."""
+    async def reload(self, new: Config) -> Changes:
+        """Take over what can change while running (the caller sets the log level). Files are reopened, and a
+        session that waits for its next attempt makes it. Where new sockets take the place of old ones, this
+        waits a little for them. What was done, and what needs a restart. Raises `ControlRefused` while the
+        relay stops, and `ConfigError` where the address of a new webhook cannot be had; then nothing has
+        changed."""
         async with self._reloading:
-            old = self.config
-            for name in old.sinks.keys() - new.sinks.keys():
-                await self._end_sink(name)
-                self.metrics.forget_sink(name)
-            changed = [n for n in old.sinks.keys() & new.sinks.keys() if _has_changed(n, old, new)]
-            for name in changed:
-                await self._end_sink(name)
-            await self.spool.set_sinks(sink_starts(new))
-            self.config = self.config.model_copy(update={"privacy": new.privacy})
-            for name in [n for n in new.sinks if n in changed or n not in old.sinks]:
-                self._start_sink(self._supervisor, new.sinks[name])
-            for name in old.sinks.keys() & new.sinks.keys() - set(changed):
-                await self._reopen(name)
-            self.config = self.config.model_copy(
-                update={
-                    "sinks": new.sinks,
-                    "drain_seconds": new.drain_seconds,
-                    "log": new.log.model_copy(update={"format": old.log.format}),
-                }
-            )
+            if self.stopping:
+                raise ControlRefused("the relay is stopping", status=503)
+            changes = compare(self.config, new)
+            fresh = [source for name, source in new.sources.items() if name not in self._sources]
+            self._webhook_sockets |= bind_webhooks(fresh)
+            await self._reload_sinks(new)
+            self.config = taken_over(self.config, new)
+            await reload_sources(self._sources, self.config, self._add_source)
             for source in self._sources.values():
                 source.try_now()
-            return _needs_restart(old, new)
+        changes.waiting = await wait_for_renewals(self._sources)
+        return changes
+
+    async def _reload_sinks(self, new: Config) -> None:
+        old = self.config
+        for name in old.sinks.keys() - new.sinks.keys():
+            await self._end_sink(name)
+            self.metrics.forget_sink(name)
+            self._drain_rates.pop(name, None)
+        changed = [n for n in old.sinks.keys() & new.sinks.keys() if has_changed(n, old, new)]
+        for name in changed:
+            await self._end_sink(name)
+        await self.spool.set_sinks(sink_starts(new))
+        self.config = self.config.model_copy(update={"privacy": new.privacy})
+        for name in [n for n in new.sinks if n in changed or n not in old.sinks]:
+            self._start_sink(self._supervisor, new.sinks[name])
+        for name in old.sinks.keys() & new.sinks.keys() - set(changed):
+            await self._reopen(name)
 
     # --- replay -------------------------------------------------------------------------------------
 
@@ -419,6 +450,11 @@ class Relay:
 
     # --- what is told -------------------------------------------------------------------------------
 
+    def _note_held(self, events: Sequence[Event]) -> None:
+        self.taps.offer(events)
+        if any(source.webhook for source in self.config.sources.values()):
+            self.ledger.came_by_webhook([event for event in events if event.subscription == WEBHOOK])
+
     def _note_shed(self, sink: str, count: int) -> None:
         log.error("spool.shed", sink=sink, events=count, hint="spool.max_bytes is reached and this sink lags")
         self._troubles.add(Trouble.SHED, count, sink=sink)
@@ -444,6 +480,7 @@ class Relay:
                 misconfigured=self._workers[name].health.misconfigured,
                 counts=stats.sinks[name],
                 conservation_error=stats.sinks[name].conservation_error,
+                backlog_seconds=self._backlog_seconds(name, stats.sinks[name]),
             )
             for name, config in self.config.sinks.items()
             if name in self._workers and name in stats.sinks
@@ -476,28 +513,20 @@ class Relay:
             successor=self.handover.successor,
         )
 
+    def _backlog_seconds(self, sink: str, counts: SinkCounts) -> float | None:
+        ended = counts.appended - counts.pending
+        seconds = self._drain_rates[sink].seconds_until_drained(
+            self.clock.elapsed(), counts.pending - counts.parked, ended
+        )
+        return seconds if seconds < math.inf else None  # JSON has no infinity
+
     def _stuck(self, stats: SpoolStats) -> list[str]:
         stuck = [name for source in self._sources.values() for name in source.stalled()]
         return stuck + (["spool"] if stats.busy_seconds > _SPOOL_STUCK_SECONDS else [])
 
 
 def _paths(config: Config) -> list[tuple[str, str]]:
-    return [
-        (source.name, subscription_id(subscription))
-        for source in config.sources.values()
-        for subscription in source.subscriptions
-    ]
-
-
-def _has_changed(sink: str, old: Config, new: Config) -> bool:
-    private = new.sinks[sink].privacy != "off" and old.privacy != new.privacy
-    return private or old.sinks[sink] != new.sinks[sink]
-
-
-def _needs_restart(old: Config, new: Config) -> list[str]:
-    names = ("state_dir", "sources", "spool", "admin")
-    differ = [name for name in names if getattr(old, name) != getattr(new, name)]
-    return differ + (["log.format"] if old.log.format != new.log.format else [])
+    return [(source.name, path) for source in config.sources.values() for path in paths(source)]
 
 
 def _sink_name(name: str) -> str:

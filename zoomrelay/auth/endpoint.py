@@ -54,6 +54,11 @@ class TokenEndpoint:
         self._timeout_seconds = timeout_seconds
         self._secrets = ClientSecrets(source)
 
+    def take_over(self, source: SourceConfig) -> None:
+        """Other settings of the same app: its secrets, and the way to Zoom. A request that is under way goes
+        on with those that it began with."""
+        self._source, self._secrets = source, ClientSecrets(source)
+
     def credentials(self) -> str:
         return self._secrets.fingerprint()
 
@@ -79,12 +84,13 @@ class TokenEndpoint:
         from zoomrelay.auth.exchange import post  # httpx takes its time, and most starts need none of it
 
         refusal: TokenError | None = None
-        for name, secret in self._secrets.candidates():
+        source, secrets = self._source, self._secrets
+        for name, secret in secrets.candidates():
             answer = await post(
-                self._source, url, form, client_secret=secret, timeout_seconds=self._timeout_seconds
+                source, url, form, client_secret=secret, timeout_seconds=self._timeout_seconds
             )
             if answer.status == 200:
-                self._secrets.worked(name)
+                secrets.worked(name)
                 return answer
             refusal = self._refusal(answer, form)
             if not (isinstance(refusal, TokenRefused) and refusal.reason == "invalid_client"):

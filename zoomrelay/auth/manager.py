@@ -173,6 +173,11 @@ class TokenManager:
         self._issued(token)
         return token
 
+    def try_now(self) -> None:
+        """The endpoint's settings were changed by hand: what the last failure said counts no more."""
+        self._failures.schedule.forget()
+        self._changed.set()
+
     @property
     def trouble(self) -> TokenError | None:
         """Why the last try brought no token; None once there is one."""

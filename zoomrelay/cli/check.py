@@ -23,7 +23,7 @@ def command(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         if as_json:
             typer.echo(json.dumps(_problems(error), indent=2, ensure_ascii=False))
         raise
-    typer.echo(json.dumps(_document(loaded), indent=2, ensure_ascii=False) if as_json else _text(loaded))
+    typer.echo(json.dumps(_document(loaded), indent=2, ensure_ascii=False) if as_json else text(loaded))
 
 
 def _problems(error: ConfigError) -> dict[str, object]:
@@ -40,7 +40,8 @@ def _document(loaded: Loaded) -> dict[str, object]:
     }
 
 
-def _text(loaded: Loaded) -> str:
+def text(loaded: Loaded) -> str:
+    """Every setting with its origin, as TOML with comments."""
     shown = list(settings(loaded))
     width = min(max(len(one.line) for one in shown), 60)
     return "\n".join([*_tables(shown, width), "", *_coverage(loaded)])

@@ -25,6 +25,7 @@ COMMANDS: dict[str, Entry] = {
     "token": Entry("zoomrelay.cli.token:command", "Print a valid token for another program."),
     "check": Entry("zoomrelay.cli.check:command", "Check the configuration, without any network."),
     "doctor": Entry("zoomrelay.cli.doctor:command", "Look at every step of the way, and say the cure."),
+    "bundle": Entry("zoomrelay.cli.bundle:command", "Write a support archive, without secrets."),
     "demo": Entry("zoomrelay.cli.demo:command", "See it work, without a Zoom account."),
     "simulate": Entry("zoomrelay.cli.simulate:command", "Pretend to be Zoom, to test against."),
 }

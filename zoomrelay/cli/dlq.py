@@ -128,10 +128,7 @@ def redrive(
         letters = _letters(config)
         if rate is not None and not letters.running:
             raise typer.BadParameter("needs a running relay", param_hint="--rate")
-        chosen = _chosen(letters, numbers, wanted, every)
-        if dry_run:
-            _print(_looked_up(letters, chosen), as_json)
-            return
+        chosen = _chosen(letters, numbers, wanted, every, dry_run=dry_run, as_json=as_json)
         done = in_portions(letters.redrive, [letter.number for letter in chosen], rate, "redriving")
     _say(done, f"{done} to be delivered again, {letters.when}", as_json)
     why = "not there, damaged, already on their way, of a sink that is not configured, or no events"
@@ -155,10 +152,7 @@ def discard(
     wanted = selection(sink, events, since, until, reason)
     with _known_errors():
         letters = _letters(config)
-        chosen = _chosen(letters, numbers, wanted, every)
-        if dry_run:
-            _print(_looked_up(letters, chosen), as_json)
-            return
+        chosen = _chosen(letters, numbers, wanted, every, dry_run=dry_run, as_json=as_json)
         done = in_portions(letters.discard, [letter.number for letter in chosen], None, "discarding")
     _say(done, f"{done} discarded", as_json)
     _account_for(len(chosen) - done, "not there", named=bool(numbers))
@@ -178,16 +172,28 @@ def _known_errors() -> Iterator[None]:
 
 
 def _chosen(
-    letters: DeadLetters, numbers: list[int] | None, wanted: Selection, every: bool
+    letters: DeadLetters,
+    numbers: list[int] | None,
+    wanted: Selection,
+    every: bool,
+    *,
+    dry_run: bool,
+    as_json: bool,
 ) -> Sequence[Chosen]:
-    """Those that were named, there or not; or those that the conditions mean."""
+    """Those that were named, there or not; or those that the conditions mean. A dry run ends here, with
+    their list."""
     if bool(numbers) == every:
         raise typer.BadParameter("give numbers, or --all (of those that --sink, --events, … mean)")
     if numbers and not wanted.is_all:
         raise typer.BadParameter("--sink, --events, --since, --until and --reason go with --all")
     if numbers:
-        return [Chosen(number) for number in dict.fromkeys(numbers)]
-    return [Chosen(letter.number, letter) for letter in newest(letters, wanted, _ALL)]
+        chosen = [Chosen(number) for number in dict.fromkeys(numbers)]
+    else:
+        chosen = [Chosen(letter.number, letter) for letter in newest(letters, wanted, _ALL)]
+    if dry_run:
+        _print(_looked_up(letters, chosen), as_json)
+        raise typer.Exit(exits.OK)
+    return chosen
 
 
 def _looked_up(letters: DeadLetters, chosen: Sequence[Chosen]) -> list[DeadLetter]:

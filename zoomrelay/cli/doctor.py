@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,9 +15,8 @@ from zoomrelay import causes
 from zoomrelay.cli import exits
 from zoomrelay.cli.columns import printable
 from zoomrelay.cli.options import ConfigOption, load_config
-from zoomrelay.config.files import RUN_SECRETS
 from zoomrelay.config.load import Loaded
-from zoomrelay.config.schema import field_at, is_secret
+from zoomrelay.config.secret_files import secret_files
 from zoomrelay.doctor.examination import Examination
 from zoomrelay.doctor.finding import Report, Verdict, any_failed
 from zoomrelay.errors import ConfigError
@@ -73,7 +70,7 @@ def command(
 
 
 async def _examine(loaded: Loaded, source: str | None, as_json: bool, send_test: bool) -> list[Report]:
-    _quiet(loaded)
+    quiet(loaded)
     first = Report("configuration", "", "", "", Verdict.PASS, _where(loaded), "", "", 0.0)
     examination = Examination(
         loaded.config,
@@ -92,7 +89,7 @@ async def _examine(loaded: Loaded, source: str | None, as_json: bool, send_test:
     return reports
 
 
-def _quiet(loaded: Loaded) -> None:
+def quiet(loaded: Loaded) -> None:
     """What the rooms would log stands in the reports."""
     protect_config(loaded.config)
     configure_logging(loaded.config.log)
@@ -101,19 +98,6 @@ def _quiet(loaded: Loaded) -> None:
 
 def _where(loaded: Loaded) -> str:
     return f"valid, from {loaded.file or 'the environment'}"
-
-
-def secret_files(loaded: Loaded) -> list[Path]:
-    """Files in which a secret stands, without those that a service manager or container keeps for us."""
-    private = [Path(d) for d in (os.environ.get("CREDENTIALS_DIRECTORY"), RUN_SECRETS) if d]
-    inline = any(origin == str(loaded.file) for path, origin in loaded.origins.items() if _is_secret(path))
-    files = [file for file in loaded.files_read if file != loaded.file or inline]
-    return [file for file in files if not any(file.is_relative_to(directory) for directory in private)]
-
-
-def _is_secret(path: str) -> bool:
-    field = field_at(tuple(path.split(".")))
-    return field is not None and is_secret(field)
 
 
 # --- what is shown ------------------------------------------------------------------------------------
@@ -128,13 +112,23 @@ def _announce(subscriptions: Sequence[str]) -> None:
     )
 
 
+def as_text(reports: Sequence[Report]) -> str:
+    """What is printed, without colours."""
+    lines = [line for report in reports for line in _lines(report, f"{report.verdict.value:8}")]
+    return "\n".join([*lines, _summary(reports)]) + "\n"
+
+
 def _show(report: Report) -> None:
+    for line in _lines(report, typer.style(f"{report.verdict.value:8}", _COLORS[report.verdict])):
+        typer.echo(line)
+
+
+def _lines(report: Report, head: str) -> Iterator[str]:
     about = " ".join(part for part in (report.source or report.sink, report.target) if part)
-    head = typer.style(f"{report.verdict.value:8}", _COLORS[report.verdict])
     what = f"{report.step} {about}".strip()
-    typer.echo(f"{head} {printable(f'{what}: {report.detail}')}")
+    yield f"{head} {printable(f'{what}: {report.detail}')}"
     if report.cure:
-        typer.echo(f"{'':8}   {report.reason}: {report.cure}")
+        yield f"{'':8}   {report.reason}: {report.cure}"
 
 
 def _summary(reports: Sequence[Report]) -> str:

@@ -15,6 +15,7 @@ from zoomrelay.cli.columns import aligned, printable
 from zoomrelay.cli.moments import milliseconds
 from zoomrelay.cli.options import ConfigOption, load_state_dir
 from zoomrelay.errors import StateDirectoryError
+from zoomrelay.event import WEBHOOK
 from zoomrelay.intake import ledger
 from zoomrelay.intake.gaps import Gap, iso
 
@@ -31,7 +32,10 @@ SinceOption = Annotated[
 ]
 JsonLines = Annotated[bool, typer.Option("--json", help="One JSON object per line, no summary.")]
 Loss = Annotated[
-    bool, typer.Option("--loss", help="Leave out what a second subscription covered, and mere delays.")
+    bool,
+    typer.Option(
+        "--loss", help="Leave out what a second subscription covered or a webhook healed, and mere delays."
+    ),
 ]
 FailIfAny = Annotated[bool, typer.Option("--fail-if-any", help="Exit with 1 if any is listed.")]
 
@@ -46,8 +50,9 @@ def command(
     """List every interval in which a subscription was not listened to, with its cause, and what else kept
     events from their receivers.
 
-    One that lasts has no end yet. What Zoom sends while no subscription is listened to is lost: it stores
-    nothing. "missed" is a count, an estimate (~) from the rate before, or why nothing is lost.
+    One that lasts has no end yet. What Zoom sends while no subscription is listened to is lost, unless it
+    comes by webhook: then the gap is healed. "missed" is a count, an estimate (~) from the rate before, or
+    why nothing is lost.
     """
     after_ms = milliseconds(since, datetime.now(UTC), "--since") if since else None
     gaps = _read(load_state_dir(config))
@@ -112,11 +117,22 @@ def _row(gap: Gap) -> tuple[str, ...]:
 def _missed(gap: Gap) -> str:
     if gap.covered_by:
         return "covered"
+    if gap.healed:
+        return f"healed: {_came(gap)}"
     if gap.lossless:
-        return "nothing"
+        return "comes again" if gap.subscription == WEBHOOK else "nothing"
     if gap.events is not None:
         return f"{gap.events:,}"
-    return "unknown" if gap.estimated_events is None else f"~{gap.estimated_events:,.0f}"
+    words = ["unknown" if gap.estimated_events is None else f"~{gap.estimated_events:,.0f}"]
+    words += [_came(gap)] if gap.healed_events else []
+    if gap.may_heal_until_ms is not None:
+        more = "more may come" if gap.healed_events else "may come by webhook"
+        words.append(more if gap.to_ms is None else f"{more} until {iso(gap.may_heal_until_ms)[11:16]}Z")
+    return ", ".join(words)
+
+
+def _came(gap: Gap) -> str:
+    return f"{gap.healed_events:,} came by webhook"
 
 
 def summary(gaps: Sequence[Gap]) -> str:

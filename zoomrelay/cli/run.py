@@ -6,21 +6,24 @@ import asyncio
 import gc
 import signal
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import structlog
 import typer
 
+from zoomrelay import causes
 from zoomrelay.app import Relay
 from zoomrelay.cli import in_place
 from zoomrelay.cli.options import ConfigOption, load_config
 from zoomrelay.cli.standby import stand_by
 from zoomrelay.config.models import Config
+from zoomrelay.config.secret_files import open_to_all, secret_files
 from zoomrelay.config.settings import RelaySettings
 from zoomrelay.errors import ConfigError, ControlRefused, RelayNotRunning
 from zoomrelay.front import Front
-from zoomrelay.telemetry.logs import configure_logging, protect_config
+from zoomrelay.telemetry.logs import configure_logging, protect_config, recent_lines
 
 log = structlog.get_logger()
 
@@ -52,6 +55,8 @@ def command(
     loaded = load_config(config, into=RelaySettings)
     protect_config(loaded.config)
     configure_logging(loaded.config.log)
+    if exposed := open_to_all(secret_files(loaded)):
+        log.warning("config.secrets_exposed", files=exposed, cure=causes.SECRET_OPEN.cure)
     run_loop(Process(loaded.config, config).run(takeover=takeover, standby=standby))
 
 
@@ -103,6 +108,14 @@ class Process:
             self._hand_on()
         except asyncio.CancelledError:
             log.warning("relay.stopped_at_once")
+        finally:
+            self._leave_last_lines()
+
+    def _leave_last_lines(self) -> None:
+        """For `zoomrelay bundle`; a relay that did not start leaves alone those of the one that runs."""
+        if self.relay.started.is_set():
+            with suppress(OSError):
+                recent_lines.save(self.relay.config.state_dir)
 
     async def _take_over(self) -> None:
         try:

@@ -17,6 +17,7 @@ from zoomrelay.simulator.refresh import REFRESH_LIFE_SECONDS
 from zoomrelay.simulator.server import SUBSCRIPTION, Simulator
 from zoomrelay.simulator.stories import DEFAULT_MIX, STORIES, parse_mix
 from zoomrelay.simulator.tokens import Credentials
+from zoomrelay.simulator.webhooks import check as check_webhook
 from zoomrelay.telemetry.logs import configure_logging
 
 _DEFAULT_EVENTS = ",".join(f"{family}={weight:g}" for family, weight in DEFAULT_MIX.items())
@@ -50,6 +51,15 @@ def command(
     second_connection: Annotated[
         OnSecondConnection, typer.Option(help="What happens when a subscription is connected twice.")
     ] = "kick-old",
+    webhook: Annotated[
+        str, typer.Option(metavar="URL", help="Send every event by webhook to this address too.")
+    ] = "",
+    webhook_secret: Annotated[
+        str, typer.Option(help="Sign webhooks with this Secret Token.", show_default="that of --secret-token")
+    ] = "",
+    webhook_retry_scale: Annotated[
+        float, typer.Option(min=0, help="Zoom's pauses between tries (5, 20, 60 minutes), times this.")
+    ] = 1.0,
     fault: Annotated[
         list[str] | None,
         typer.Option(
@@ -74,7 +84,11 @@ def command(
             refresh_expires_in_seconds=refresh_expires_in,
             on_second_connection=second_connection,
             faults=parse_faults(fault or []),
+            webhook_url=webhook,
+            webhook_secret=webhook_secret,
+            webhook_retry_scale=webhook_retry_scale,
         )
+        check_webhook(webhook, webhook_secret or secret_token)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     if client_secret:
@@ -106,6 +120,9 @@ async def _serve(simulator: Simulator, burst: int) -> None:
         raise typer.Exit(1) from error
     sent = simulator.journal
     typer.echo(f"# {sent.count} sent, {sent.unheard} of them to nobody, {len(sent.connections)} connections")
+    if posts := simulator.webhooks.count:
+        taken = simulator.webhooks.statuses[200]
+        typer.echo(f"# {posts} sent by webhook, {taken} of them taken")
 
 
 async def _burst(simulator: Simulator, count: int) -> None:

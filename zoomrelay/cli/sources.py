@@ -19,10 +19,16 @@ SourceOption = Annotated[
 
 
 def chosen(config: Config, name: str) -> SourceConfig:
-    """The named source, or the only one. Anything else is a usage error."""
+    """The named source, or the only one that has an app. Anything else is a usage error."""
     names = ", ".join(config.sources)
-    if not name and len(config.sources) == 1:
-        return next(iter(config.sources.values()))
+    apps = [source for source in config.sources.values() if source.has_app]
+    if not name and len(apps) == 1:
+        return apps[0]
+    if not apps or (name in config.sources and not config.sources[name].has_app):
+        raise typer.BadParameter(
+            f"source {name or names} has only a webhook and no client_id, so there are no tokens",
+            param_hint="--source",
+        )
     if not name:
         raise typer.BadParameter(f"say which source: {names}", param_hint="--source")
     if name not in config.sources:

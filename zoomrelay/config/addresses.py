@@ -51,6 +51,13 @@ def proxy_url(text: str) -> str:
         raise ValueError(f"{error}; a proxy that asks for one belongs in HTTPS_PROXY") from None
 
 
+def url_path(text: str) -> str:
+    """`text` itself, once it is known to be a path as a request names it."""
+    if not text.startswith("/") or not text.isascii() or _unprintable(text) or set(text) & set("?#%"):
+        raise ValueError('must be a path like "/webhook", of plain characters')
+    return text
+
+
 def shown_url(text: str) -> str:
     """`text` without what may be secret in it: user, password and the values of the query."""
     url = urlsplit(text)

@@ -21,6 +21,7 @@ from zoomrelay.config.schema import (
     dotted,
     env_name,
     fields,
+    inner_tables,
     keys,
     nearest,
     secrets,
@@ -88,7 +89,7 @@ def _problem(detail: ErrorDetails, model: type[Settings], table: Path) -> Proble
 def _place(where: Path, inner: list[int | str]) -> str:
     """Inside of a list by number, inside of a table by name; what is no name may be a secret in its place."""
     match inner:
-        case [str(name), *_] if re.fullmatch(r"[A-Za-z0-9_-]+", name):
+        case [str(name), *_] if re.fullmatch(r"[A-Za-z0-9_-]+", name) and where[-1] != "deadline_seconds":
             return f"{dotted(where)}.{name}"
         case [int(number), *_]:
             return f"{dotted(where)} entry {number + 1}"
@@ -97,7 +98,7 @@ def _place(where: Path, inner: list[int | str]) -> str:
 
 def _known(model: type[Settings]) -> list[str]:
     """What may be written where `model` stands; tables stand beside the general settings."""
-    return [*keys(model), *GROUPS, *NAMED] if model is General else keys(model)
+    return [*keys(model), *GROUPS, *NAMED] if model is General else [*keys(model), *inner_tables(model)]
 
 
 def _meant(key: str, model: type[Settings]) -> str:

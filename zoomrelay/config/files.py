@@ -8,14 +8,13 @@ from pathlib import Path
 from zoomrelay.config.layers import Given, Layer
 from zoomrelay.config.schema import TWIN, all_paths, dotted, field_at, is_secret, is_secret_table, twin
 from zoomrelay.config.schema import Path as SettingPath
-from zoomrelay.config.secrets import FileSecret, read_secret
+from zoomrelay.config.secrets import FileSecret, UnreadableSecret, read_secret
 from zoomrelay.errors import ConfigError, Problem
 
 SEARCH = (Path("zoomrelay.toml"), Path("/etc/zoomrelay/zoomrelay.toml"))
 RUN_SECRETS = Path("/run/secrets")
 
-UNREADABLE = Given("unreadable", "")
-"""Stands for a secret whose file was at fault, so that the same setting is not reported twice."""
+UNREADABLE = Given(UnreadableSecret("unreadable"), "")
 
 
 def find(path: Path | None, environ: Mapping[str, str], search: Sequence[Path]) -> Path | None:

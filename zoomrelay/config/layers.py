@@ -22,6 +22,7 @@ from zoomrelay.config.schema import (
     env_name,
     exists,
     field_at,
+    is_inner_table,
     is_list,
     keys,
     models_at,
@@ -79,7 +80,15 @@ def _named_tables(table: str, value: object, origin: str, layer: Layer, problems
             problems.append(Problem(f"{table}.{name}", "must be a table", f"write [{table}.NAME] first"))
             continue
         layer[table, name] = Given({}, origin)
-        layer |= {(table, name, key): Given(given, origin) for key, given in inner.items()}
+        for key, given in inner.items():
+            if not is_inner_table((table, name, key)):
+                layer[table, name, key] = Given(given, origin)
+            elif isinstance(given, dict):
+                layer[table, name, key] = Given({}, origin)
+                layer |= {(table, name, key, one): Given(value, origin) for one, value in given.items()}
+            else:
+                cure = f"write [{table}.{name}.{key}] and its settings below it"
+                problems.append(Problem(f"{table}.{name}.{key}", "must be a table", cure))
 
 
 def from_environ(environ: Mapping[str, str], names: dict[str, set[str]], problems: list[Problem]) -> Layer:
@@ -110,6 +119,9 @@ def _is_foreign(variable: str, value: str) -> bool:
 def _path_of(variable: str) -> Path:
     """Names hold no double underscore but may end in one, so the setting is split off from the right."""
     head, *rest = variable.removeprefix(PREFIX).lower().split("__", 1)
+    inner = rest[0].rsplit("__", 2) if rest else []
+    if len(inner) == 3 and is_inner_table((head, *inner[:2])):
+        return (head, *inner)
     return (head, *(rest[0].rsplit("__", 1) if rest else ()))
 
 
@@ -124,6 +136,8 @@ def _put(layer: Layer, path: Path, given: Given) -> None:
     layer[path] = given
     if path[0] in NAMED:
         layer[path[:2]] = Given({}, given.origin)
+    if len(path) == 4:
+        layer[path[:3]] = Given({}, given.origin)
 
 
 def _unknown_variable(variable: str, path: Path, names: dict[str, set[str]]) -> Problem:
@@ -137,7 +151,7 @@ def _meant(variable: str, path: Path, names: dict[str, set[str]]) -> str | None:
     if len(path) > 1 and (models := models_at(path)):
         key = nearest(path[-1], [key for model in models for key in keys(model)])
         return env_name((*path[:-1], key)) if key else None
-    guesses = {table: known | ({path[1]} if len(path) == 3 else set()) for table, known in names.items()}
+    guesses = {table: known | ({path[1]} if len(path) >= 3 else set()) for table, known in names.items()}
     known = ["CONFIG", *(env_name(path).removeprefix(PREFIX) for path in all_paths(guesses))]
     meant = nearest(variable.removeprefix(PREFIX), known)
     return f"{PREFIX}{meant}" if meant else None

@@ -13,7 +13,15 @@ from zoomrelay.config.explain import explain
 from zoomrelay.config.layers import Given, Layer
 from zoomrelay.config.models import Config, General, Settings
 from zoomrelay.config.rules import Built, broken_rules
-from zoomrelay.config.schema import GROUPS, KINDS, NAMED, dotted, fields
+from zoomrelay.config.schema import (
+    GROUPS,
+    KINDS,
+    NAMED,
+    dotted,
+    fields,
+    inner_table,
+    is_inner_table,
+)
 from zoomrelay.config.schema import Path as SettingPath
 from zoomrelay.config.secrets import read_text
 from zoomrelay.errors import ConfigError, Problem
@@ -130,9 +138,14 @@ def _build(merged: Layer, problems: list[Problem]) -> Built:
     """The tables that are valid by themselves; what is wrong with the others goes to `problems`."""
     built = Built(names=layers.names_in([merged], []))
     wanted: list[SettingPath] = [(), *((group,) for group in GROUPS)]
+    # Inner tables first: the one around them is built of them.
+    wanted += [path for path in merged if is_inner_table(path)]
     wanted += [path for path in merged if len(path) == 2 and path[0] in NAMED]
     for table in wanted:
         given = {path[-1]: item.value for path, item in merged.items() if path[:-1] == table}
+        given |= {
+            path[-1]: _inner(path, built) for path in merged if path[:-1] == table and is_inner_table(path)
+        }
         model = _model(table, given, problems)
         if model and (instance := _validated(model, table, given, problems)):
             built.tables[table] = instance
@@ -144,6 +157,8 @@ def _model(table: SettingPath, given: dict[str, object], problems: list[Problem]
         return General
     if table[0] in GROUPS:
         return GROUPS[table[0]]
+    if len(table) == 3:
+        return inner_table(table)
     if table[0] != "sinks":
         return NAMED[table[0]][0]
     kind = given.get("type")
@@ -154,10 +169,15 @@ def _model(table: SettingPath, given: dict[str, object], problems: list[Problem]
     return None
 
 
+def _inner(table: SettingPath, built: Built) -> Settings:
+    """What was built of an inner table; an empty one where that is at fault, which was reported already."""
+    return built.tables.get(table) or inner_table(table).model_construct()
+
+
 def _validated(
     model: type[Settings], table: SettingPath, given: dict[str, object], problems: list[Problem]
 ) -> Settings | None:
-    named = {"name": table[-1]} if table and table[0] in NAMED else {}
+    named = {"name": table[-1]} if len(table) == 2 and table[0] in NAMED else {}
     if named and "name" in given:
         problems.append(
             Problem(f"{dotted(table)}.name", "is not a setting", "the name is in the table's header")
@@ -189,7 +209,7 @@ def _config(built: Built, into: type[Config]) -> Config:
     """The tables joined; they are valid, so nothing is validated again."""
     groups = {group: built.tables[group,] for group in GROUPS}
     named = {
-        table: {path[1]: model for path, model in built.tables.items() if path[0:1] == (table,)}
+        table: {path[1]: model for path, model in built.tables.items() if len(path) == 2 and path[0] == table}
         for table in NAMED
     }
     return into.model_validate({**dict(built.general), **groups, **named})

@@ -24,16 +24,18 @@ from pydantic import (
 )
 from pydantic_core import PydanticKnownError
 
-from zoomrelay.config.addresses import http_url, listen, proxy_url, ws_url
+from zoomrelay.config.addresses import http_url, listen, proxy_url, url_path, ws_url
 from zoomrelay.config.http_headers import header_name, header_value
 from zoomrelay.config.path_template import path_template
-from zoomrelay.config.secrets import FileSecret
+from zoomrelay.config.secrets import FileSecret, UnreadableSecret
 from zoomrelay.config.sizes import size_bytes
 from zoomrelay.config.subscriptions import subscription
 from zoomrelay.privacy.fields import Kind
 
 KEEP = "keep"
 """In `privacy.fields`: what the built-in map names is not hidden."""
+TOKEN_AT_LEAST = 16
+"""Characters of a token that others must not guess."""
 EventFormat = Literal["raw", "envelope"]
 """What every sink can write."""
 HttpFormat = Literal["raw", "envelope", "zoom-webhook", "cloudevents", "standard-webhooks", "splunk-hec"]
@@ -51,6 +53,12 @@ def _not_a_switch(value: object) -> object:
 def _event_glob(text: str) -> str:
     if not re.fullmatch(r"!?[A-Za-z0-9_.*?-]+", text):
         raise ValueError('must be event names like "meeting.started", "meeting.*" or "!meeting.ended"')
+    return text
+
+
+def _positive_glob(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.*?-]+", text):
+        raise ValueError('must be a table of event names like "meeting.rtms_started" or "meeting.*"')
     return text
 
 
@@ -82,6 +90,24 @@ def _as_it_was(value: object) -> object:
     return value.get_secret_value() if isinstance(value, FileSecret) else value
 
 
+def _hard_to_guess(value: SecretStr | None) -> SecretStr | None:
+    text = value.get_secret_value() if value else ""
+    if isinstance(value, UnreadableSecret):
+        return value
+    if value and not (len(text) >= TOKEN_AT_LEAST and re.fullmatch(r"[\x21-\x7e]+", text)):
+        raise ValueError(
+            f"must be at least {TOKEN_AT_LEAST} plain characters without spaces, for instance of"
+            " `openssl rand -hex 32`"
+        )
+    return value
+
+
+def _secret_url(value: SecretStr | None) -> SecretStr | None:
+    if value and not isinstance(value, UnreadableSecret):
+        http_url(value.get_secret_value())
+    return value
+
+
 Seconds = Annotated[float, BeforeValidator(_not_a_switch), Field(allow_inf_nan=False)]
 Whole = Annotated[int, BeforeValidator(_not_a_switch)]
 SizeBytes = Annotated[int, BeforeValidator(size_bytes), Field(gt=0, lt=2**62)]
@@ -107,12 +133,42 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
+class _NoneGiven(str):
+    """An empty default that can be told from an empty value."""
+
+
+_NONE_GIVEN = _NoneGiven()
+
+
+class WebhookConfig(Settings):
+    """Where Zoom may send a source's events by HTTP."""
+
+    listen: Annotated[Listen, Field(min_length=1)]
+    """host:port, as in `AdminConfig`; an address of its own."""
+    path: Annotated[str, AfterValidator(url_path)] = "/webhook"
+    secret_token: Annotated[OptionalSecret, ReadOnce] = None
+    """None: that of the source."""
+    max_body_bytes: SizeBytes = 1024**2
+    cert_file: OptionalFilePath = None
+    """With it HTTPS, else HTTP: for a proxy that ends TLS. The key is in `key_file`, or in the same file."""
+    key_file: OptionalFilePath = None
+
+    @field_validator("key_file")
+    @classmethod
+    def _key_has_its_certificate(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if value is not None and info.data.get("cert_file", ...) is None:
+            raise ValueError("needs cert_file")
+        return value
+
+
 class SourceConfig(Settings):
     """One Zoom app."""
 
     name: str
+    webhook: WebhookConfig | None = None
     account_id: Word = ""
-    client_id: Annotated[Word, Field(min_length=1)]
+    client_id: Word = Field(default=_NONE_GIVEN, validate_default=True)
+    """Empty where there is nothing but a `webhook`, which needs no token."""
     grant: Grant = "auto"
     """`auto` means account_credentials where there is an `account_id`, else client_credentials."""
     client_secret: SecretStr | None = Field(default=None, validate_default=True)
@@ -139,6 +195,25 @@ class SourceConfig(Settings):
     ca_file: OptionalFilePath = None
     """None: the system's authorities."""
 
+    @property
+    def has_app(self) -> bool:
+        """Whether there are credentials to ask Zoom for tokens with."""
+        return bool(self.client_id)
+
+    @property
+    def webhook_secret(self) -> SecretStr | None:
+        """What webhooks are signed with; an app has one Secret Token for everything."""
+        return (self.webhook and self.webhook.secret_token) or self.secret_token
+
+    @field_validator("client_id", mode="before")
+    @classmethod
+    def _only_webhooks_need_no_app(cls, value: object, info: ValidationInfo) -> object:
+        if value is _NONE_GIVEN and info.data.get("webhook", ...) is None:
+            raise PydanticKnownError("missing")
+        if value == "" and value is not _NONE_GIVEN:
+            raise PydanticKnownError("string_too_short", {"min_length": 1})
+        return value
+
     @field_validator("grant")
     @classmethod
     def _grant_has_its_account(cls, value: str, info: ValidationInfo) -> str:
@@ -151,7 +226,8 @@ class SourceConfig(Settings):
     def _only_public_clients_have_none(
         cls, value: SecretStr | None, info: ValidationInfo
     ) -> SecretStr | None:
-        if value is None and info.data.get("grant", "authorization_code") != "authorization_code":
+        public = info.data.get("grant", "authorization_code") == "authorization_code"
+        if value is None and not public and info.data.get("client_id", ...):
             raise PydanticKnownError("missing")
         if value is not None and not value.get_secret_value():
             raise PydanticKnownError("string_too_short", {"min_length": 1})
@@ -235,6 +311,11 @@ class HttpSinkConfig(SinkBase):
     concurrency: Annotated[Whole, Field(ge=1, le=1000)] = 16
     timeout_seconds: Annotated[Seconds, Field(gt=0)] = 15.0
     give_up_after_seconds: Annotated[Seconds, Field(gt=0)] = 259200.0
+    deadline_seconds: dict[
+        Annotated[str, AfterValidator(_positive_glob)], Annotated[Seconds, Field(ge=0)]
+    ] = Field(default_factory=dict)
+    """Globs over event names, the last match wins, each with the seconds after receipt until which an event
+    is of use; 0 is no deadline."""
     dead_letter_on: tuple[Annotated[Whole, Field(ge=300, le=599)], ...] = ()
     """Statuses that settle an event as dead at once."""
     max_rate: Annotated[Seconds, Field(ge=0)] = 0.0
@@ -286,12 +367,26 @@ SinkConfig = Annotated[StdoutSinkConfig | FileSinkConfig | HttpSinkConfig, Field
 class AdminConfig(Settings):
     listen: Listen = "127.0.0.1:9464"
     """host:port; empty turns the TCP port off. `listen_address` takes it apart."""
+    bearer_token: Annotated[OptionalSecret, AfterValidator(_hard_to_guess), ReadOnce] = None
+    """What the TCP port asks of visitors, but for `/livez` and `/readyz`; None: nothing."""
+    ping_url: Annotated[OptionalSecret, AfterValidator(_secret_url), ReadOnce] = None
+    """Called once a minute while all is well. A secret: whoever knows it can pretend that all is well."""
+
+    def secrets(self) -> list[str]:
+        """Every secret in it, in plain text, to be kept out of whatever is shown."""
+        given = [self.bearer_token.get_secret_value()] if self.bearer_token else []
+        if self.ping_url is None:
+            return given
+        url = self.ping_url.get_secret_value()
+        behind_host = re.sub(r"^\w+://[^/?#]*", "", url)
+        parts = [part for part in re.split(r"[/?&=#]", behind_host) if len(part) >= TOKEN_AT_LEAST]
+        return [*given, url, behind_host, *parts]
 
 
 class PrivacyConfig(Settings):
     """For sinks whose `privacy` is not off."""
 
-    key: OptionalSecret = None
+    key: Annotated[OptionalSecret, ReadOnce] = None
     """Of pseudonyms: with another key, the same person gets another one."""
     fields: tuple[Annotated[str, AfterValidator(_privacy_field)], ...] = ()
     """Beyond and before the built-in map: "badge_number=name", "topic=keep"."""

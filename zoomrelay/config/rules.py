@@ -27,6 +27,7 @@ from zoomrelay.config.path_template import may_meet
 from zoomrelay.config.schema import Path, dotted, nearest
 from zoomrelay.config.sizes import size_text
 from zoomrelay.config.subscriptions import subscription_id
+from zoomrelay.config.webhook_rules import broken_webhook_rules
 from zoomrelay.errors import Problem
 from zoomrelay.event import RELAY_SOURCE
 
@@ -62,6 +63,7 @@ def broken_rules(built: Built) -> Iterator[Problem]:
     """What is wrong between tables that are right by themselves."""
     yield from _own_name_is_free(built)
     yield from _subscriptions_once(built)
+    yield from broken_webhook_rules(built.tables)
     yield from _sinks_name_sources(built)
     yield from _one_sink_per_output(built)
     yield from _one_sink_per_file(built)

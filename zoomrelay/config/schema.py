@@ -45,13 +45,33 @@ KINDS: dict[str, type[Settings]] = {model.model_fields["type"].default: model fo
 
 
 def fields(model: type[Settings]) -> dict[str, FieldInfo]:
-    """The settings of a table. The `name` of a named table is in its header, so it is not among them."""
+    """The settings of a table. The `name` of a named table is in its header, so it is not among them; nor
+    are the tables inside of it."""
     named = any(model in models for models in NAMED.values())
+    inner = inner_tables(model)
     return {
         field.alias or key: field
         for key, field in model.model_fields.items()
-        if not (named and key == "name")
+        if not (named and key == "name") and key not in inner
     }
+
+
+def inner_tables(model: type[Settings]) -> dict[str, type[Settings]]:
+    """The tables that may stand inside of a named one, as `[sources.main.webhook]` does."""
+    if not any(model in models for models in NAMED.values()):
+        return {}
+    found = ((key, _models_in(field.annotation)) for key, field in model.model_fields.items())
+    return {key: models[0] for key, models in found if models}
+
+
+def is_inner_table(path: Path) -> bool:
+    """Whether this is the place of a table inside of a named one."""
+    return len(path) == 3 and any(path[2] in inner_tables(model) for model in NAMED.get(path[0], ()))
+
+
+def inner_table(path: Path) -> type[Settings]:
+    """The kind of table at this place, which is that of an inner one."""
+    return next(inner[path[2]] for m in NAMED[path[0]] if path[2] in (inner := inner_tables(m)))
 
 
 def attribute(model: type[Settings], key: str) -> str:
@@ -68,7 +88,10 @@ def is_secret(field: FieldInfo) -> bool:
 
 def is_secret_table(field: FieldInfo) -> bool:
     """Whether it is a table of names of the user's and secrets; each of these may come from a file."""
-    return get_origin(field.annotation) is dict
+    if get_origin(field.annotation) is not dict:
+        return False
+    _, value = get_args(field.annotation)
+    return SecretStr in (value, *get_args(value))
 
 
 def is_list(field: FieldInfo) -> bool:
@@ -92,6 +115,9 @@ def models_at(path: Path) -> tuple[type[Settings], ...]:
         return (General,)
     if len(path) == 2 and path[0] in GROUPS:
         return (GROUPS[path[0]],)
+    if len(path) == 4:
+        tables = [inner_tables(model) for model in NAMED.get(path[0], ())]
+        return tuple(inner[path[2]] for inner in tables if path[2] in inner)
     return NAMED.get(path[0], ()) if len(path) == 3 else ()
 
 
@@ -121,6 +147,8 @@ def all_paths(names: dict[str, set[str]]) -> list[Path]:
     for table, models in NAMED.items():
         known = dict.fromkeys(key for model in models for key in keys(model))
         paths += [(table, name, key) for name in sorted(names[table]) for key in known]
+        inner = [(word, key) for m in models for word, one in inner_tables(m).items() for key in keys(one)]
+        paths += [(table, name, *place) for name in sorted(names[table]) for place in inner]
     return paths
 
 

@@ -25,6 +25,10 @@ def read_secret(path: Path) -> str:
     return secret
 
 
+class UnreadableSecret(SecretStr):
+    """Stands for a secret whose file was at fault, so that the same setting is not reported twice."""
+
+
 class FileSecret(SecretStr):
     """A secret with the file that it came from. Two are equal if their files are: what is in it now is
     asked at each use, so a new content is no new setting."""

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from zoomrelay.config.addresses import shown_url
 from zoomrelay.config.load import Loaded
 from zoomrelay.config.models import Config, General, Settings
-from zoomrelay.config.schema import GROUPS, NAMED, Path, attribute, dotted, fields
+from zoomrelay.config.schema import GROUPS, NAMED, Path, attribute, dotted, fields, inner_tables
 from zoomrelay.config.sizes import size_text
 
 MASK = "***"
@@ -53,7 +53,10 @@ def _tables(config: Config) -> Iterator[tuple[Path, Settings]]:
     yield (), General.model_construct(**{key: getattr(config, key) for key in General.model_fields})
     for key in Config.model_fields:
         if key in NAMED:
-            yield from (((key, name), table) for name, table in getattr(config, key).items())
+            for name, table in getattr(config, key).items():
+                yield (key, name), table
+                inner = ((word, getattr(table, word)) for word in inner_tables(type(table)))
+                yield from (((key, name, word), one) for word, one in inner if one is not None)
         elif key in GROUPS:
             yield (key,), getattr(config, key)
 
@@ -70,7 +73,7 @@ def _shown(key: str, value: object) -> object:
     if isinstance(value, tuple):
         return [_shown(key, item) for item in value]
     if isinstance(value, dict):
-        return dict.fromkeys(value, MASK)
+        return {name: _shown(key, inner) for name, inner in value.items()}
     if isinstance(value, str) and "://" in value:
         return shown_url(value) if key != "subscriptions" else value
     return value if isinstance(value, str | bool | int) else "" if value is None else str(value)

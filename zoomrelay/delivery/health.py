@@ -45,6 +45,8 @@ class Health:
         """No call before this moment."""
         self.probing = False
         """One call at a time: until one is answered it is not known whether the sink takes any."""
+        self.ill_at = float("-inf")
+        """When a failure said at the latest that it fails as a whole, and not at one event."""
         self._asked_until = 0.0
         self._patience = patience
         self._failures = 0
@@ -87,6 +89,8 @@ class Health:
         self.last_error = error.reason
         self._count(now, first=first)
         news = self._judge(error, now, whole=whole)
+        if not self.ok and (whole or not self.one_event):
+            self.ill_at = now
         self._obey(error, now)
         # Calls that were under way when the pause began tell nothing new.
         if not self.ok and started > self._paused_at and (whole or not self.one_event):

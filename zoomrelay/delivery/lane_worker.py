@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from itertools import islice
 from random import Random
 
+from zoomrelay.clock import Clock, SystemClock
 from zoomrelay.delivery.batching import UNBOUNDED, Batching
+from zoomrelay.delivery.deadlines import Deadlines
 from zoomrelay.delivery.lanes import ONE_BY_ONE, STRICT, Lane, Lanes, Ordering
 from zoomrelay.delivery.pace import Pace
 from zoomrelay.delivery.retry import Dead, decide
@@ -22,6 +25,8 @@ from zoomrelay.telemetry.metrics import Metrics
 READ_AHEAD = 2048
 """Events in the lanes at most, or a read more; or as many as four batches hold."""
 READ_PORTION = 1024
+LATE = "deadline"
+"""Why a late event is a dead letter."""
 PARK_AFTER_SECONDS = 5.0
 """A head that has been tried for so long leaves the read-ahead, with what stands behind it."""
 REPLAY_PART = 4
@@ -52,8 +57,10 @@ class LaneWorker(Worker):
         give_up_after_seconds: float,
         batching: Batching = ONE_BY_ONE,
         max_rate: float = 0.0,
+        deadlines: Deadlines | None = None,
+        clock: Clock | None = None,
     ) -> None:
-        """`max_rate`: events per second; 0 is no bound."""
+        """`max_rate`: events per second; 0 is no bound. `clock` tells the age of events with a deadline."""
         super().__init__(sink, route, spool, random, metrics, patience=max(8, 2 * sink.concurrency))
         self._give_up_after_seconds = give_up_after_seconds
         self._lanes = Lanes(
@@ -61,7 +68,12 @@ class LaneWorker(Worker):
             batching,
             replays_at_once=max(1, sink.concurrency // REPLAY_PART),
             replays_per_call=max(1, int(max_rate * REPLAY_PACE_SECONDS)) if max_rate else UNBOUNDED,
+            is_urgent=deadlines.has if deadlines else None,
         )
+        self._deadlines = deadlines or Deadlines()
+        self._has_deadlines = bool(deadlines)
+        self._overtakes = bool(deadlines) and ordering != "strict"
+        self._clock = clock or SystemClock()
         self._pace = Pace(max_rate)
         self._read_ahead = max(READ_AHEAD, 4 * batching.events)
         self._settling = Settling(self._settle)
@@ -76,6 +88,8 @@ class LaneWorker(Worker):
             async with asyncio.TaskGroup() as group:
                 for number in range(self._sink.concurrency):
                     group.create_task(self._serve(), name=f"sink.{self.name}.{number}")
+                if self._overtakes:
+                    group.create_task(self._fill_urgent(), name=f"sink.{self.name}.urgent")
                 await self._fill()
         finally:
             self._stop_timer()
@@ -94,11 +108,19 @@ class LaneWorker(Worker):
     async def _fill(self) -> None:
         """Read ahead, within bounds, until we are to stop."""
         while items := await self._read(READ_PORTION):
-            wanted, filtered = self._sort(items)
-            self._settling.filtered(filtered)
-            self._lanes.push(wanted, self._now())
-            self._dispatch()
+            self._take_in(items)
             await self._wait_for_room()
+
+    async def _fill_urgent(self) -> None:
+        """Read what overtakes a backlog: the spool lets only so much of it be here at once."""
+        while items := await self._patiently(lambda: self._spool.read_urgent(self.name, READ_PORTION)):
+            self._take_in(items)
+
+    def _take_in(self, items: Sequence[Item]) -> None:
+        wanted, filtered = self._sort(items)
+        self._settling.filtered(filtered)
+        self._lanes.push(wanted, self._now())
+        self._dispatch()
 
     async def _wait_for_room(self) -> None:
         while len(self._lanes) >= self._read_ahead and not self._stopping.is_set():
@@ -154,9 +176,36 @@ class LaneWorker(Worker):
 
     def _pop(self, now: float) -> list[Lane]:
         """A sink that answers no to everything is asked with single events: one may be to blame."""
-        lanes = self._lanes.pop_batch(now, 1 if self.health.misconfigured else UNBOUNDED)
-        self._pace.called(sum([lane.taken for lane in lanes]), now)
-        return lanes
+        while lanes := self._lanes.pop_batch(now, 1 if self.health.misconfigured else UNBOUNDED):
+            if self._has_deadlines:
+                lanes = self._without_late(lanes)
+            if lanes:
+                self._pace.called(sum([lane.taken for lane in lanes]), now)
+                return lanes
+        return []
+
+    def _without_late(self, lanes: list[Lane]) -> list[Lane]:
+        """Bury what is of no use any more."""
+        wall = self._clock.wall()
+        left = []
+        for lane in lanes:
+            for item, attempts, error in self._lanes.drop_late(lane, lambda item: self._is_late(item, wall)):
+                self._bury_late(item, attempts, error)
+            if lane.taken:
+                left.append(lane)
+        if len(self._lanes) < self._read_ahead // 2:
+            self._room.set()
+        return left
+
+    def _is_late(self, item: Item, wall: float) -> bool:
+        return not item.redriven and self._deadlines.is_late(item.event, wall)
+
+    def _bury_late(self, item: Item, attempts: int, error: SinkError | None) -> None:
+        if error is None:
+            self._settling.dead(Death(item, LATE, attempts))
+        else:
+            detail = _joined(error.reason, error.excerpt)
+            self._settling.dead(Death(item, LATE, attempts, error.status, detail))
 
     def _may_call(self, now: float) -> bool:
         """A sink that fails is called once at a time."""
@@ -194,7 +243,7 @@ class LaneWorker(Worker):
         items = _taken(lanes)
         now = self._now()
         healthy_seconds = self.health.healthy_seconds(now)
-        first = not _several_replayed(lanes, len(items)) and not any(lane.failed for lane in lanes)
+        first = not _several_replayed(lanes, len(items)) and not any(lane.is_known for lane in lanes)
         for lane in lanes:
             lane.try_(now, healthy_seconds)
         attempt = max(lane.attempts for lane in lanes)
@@ -206,6 +255,7 @@ class LaneWorker(Worker):
         else:
             for item in items:
                 self._settling.delivered(item.token)
+            self._note_delivered(items)
             for lane in lanes:
                 self._lanes.done(lane)
 
@@ -213,7 +263,10 @@ class LaneWorker(Worker):
         sent_apart = events > 1 and isinstance(error, SinkRejected)
         several_replayed = _several_replayed(lanes, events)
         for lane in lanes:
+            lane.error = error
             lane.fail(self.health.successes, says_nothing=sent_apart or several_replayed)
+            if events == 1:
+                lane.fail_alone(self._now(), self.health.successes, self.health.ill_at)
             if several_replayed and not sent_apart:
                 lane.most = 1
             elif sent_apart or (events > 1 and self.health.ok):
@@ -246,7 +299,8 @@ class LaneWorker(Worker):
 
     def _bury(self, lane: Lane, decision: Dead, error: SinkError) -> None:
         """Only the head: what else was in the call has not had its time."""
-        self._settling.dead(Death(lane.head, decision.reason, lane.attempts, error.status, error.excerpt))
+        excerpt = _joined(decision.detail, error.excerpt)
+        self._settling.dead(Death(lane.head, decision.reason, lane.attempts, error.status, excerpt))
         lane.taken = 1
         self._lanes.done(lane)
 
@@ -269,13 +323,18 @@ class LaneWorker(Worker):
     def _park(self, lane: Lane, wait_seconds: float, now: float) -> Parked:
         # The wait that begins counts in advance: nobody looks at a clock while it is parked.
         waited = lane.waited_seconds_at(self.health.healthy_seconds(now)) + wait_seconds
-        return Parked(lane.name, self._lanes.take(lane), wait_seconds, lane.attempts, waited)
+        failing = lane.failing
+        return Parked(lane.name, self._lanes.take(lane), wait_seconds, lane.attempts, waited, failing)
 
 
 def _several_replayed(lanes: list[Lane], events: int) -> bool:
     """Nothing but one of these alone tells whether it or the sink is ill: otherwise a sink that is down would
     look like one bad event, and these would be given up."""
     return events > 1 and lanes[0].replayed
+
+
+def _joined(*words: str) -> str:
+    return ": ".join(filter(None, words))
 
 
 def _taken(lanes: list[Lane]) -> list[Item]:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Literal
 
 from zoomrelay.delivery.batching import UNBOUNDED, Batch, Batching, gather
-from zoomrelay.spool.base import Item
+from zoomrelay.errors import SinkError
+from zoomrelay.spool.base import Failing, Item, lane_of
 
 Ordering = Literal["key", "strict", "none"]
 ONE_BY_ONE = Batching()
@@ -43,8 +45,14 @@ class Lane:
     """The largest batch that it may be in, since it was in one that failed."""
     since: float = 0.0
     """When the first event that is not `taken` came, or earlier."""
+    failing: Failing | None = None
+    """Of its failures when it was alone in a call: those before it was parked by this worker, too."""
+    error: SinkError | None = None
+    """Why the latest attempt since it was read failed."""
     replayed: bool = False
     """It holds replayed events; live ones have a lane of their own."""
+    urgent: bool = False
+    """It holds events with a deadline, and goes before others."""
     leads: bool = False
     """It stands for a call of replayed events that is under way."""
     dropped: bool = False
@@ -61,6 +69,11 @@ class Lane:
         return max(1, self.taken)
 
     @property
+    def is_known(self) -> bool:
+        """Whether this worker has seen it fail: then its next failure says nothing new of the sink."""
+        return self.failed or self.failing is not None
+
+    @property
     def was_parked(self) -> bool:
         """Whether the head has been set aside before."""
         return self.items[0].waited_seconds > 0
@@ -68,7 +81,8 @@ class Lane:
     def begin(self) -> None:
         """A new head: take over what is known of it."""
         self.attempts = self.items[0].attempts
-        self.tried_at = None
+        self.failing = self.items[0].failing
+        self.tried_at = self.error = None
         self.failed = self.doubted = False
         self.most = 1 if self.was_parked else UNBOUNDED
 
@@ -84,6 +98,16 @@ class Lane:
         if not self.doubted:
             self.doubted, self.successes_at_failure = True, successes
         self.failed |= not says_nothing
+
+    def fail_alone(self, now: float, successes: int, ill_at: float) -> None:
+        """Note that it failed when it was alone in a call; `ill_at` is when the sink failed as a whole at the
+        latest. What was before that counts for nothing."""
+        known = self.failing
+        if known is None or known.since <= ill_at:
+            self.failing = Failing(now, 0, successes, struck=False)
+        else:
+            struck = successes > known.successes
+            self.failing = Failing(known.since, known.strikes + struck, successes, struck)
 
     def waited_seconds_at(self, healthy_seconds: float) -> float:
         """For how long the head has waited while its sink was healthy, earlier readings included."""
@@ -101,8 +125,11 @@ class Lanes:
         *,
         replays_at_once: int = 1,
         replays_per_call: int = UNBOUNDED,
+        is_urgent: Callable[[str], bool] | None = None,
     ) -> None:
-        """`replays_at_once` bounds the calls of replayed events, `replays_per_call` the events of each."""
+        """`replays_at_once` bounds the calls of replayed events, `replays_per_call` the events of each.
+        `is_urgent(name of an event)`: it goes before others, those of its key included, but not in strict
+        order."""
         self._ordering = ordering
         self._batching = batching
         self._batch_due: float | None = None
@@ -112,6 +139,8 @@ class Lanes:
         self._ready_replays: deque[Lane] = deque()
         self._lanes: dict[str, Lane] = {}
         self._ready: deque[Lane] = deque()
+        self._is_urgent = is_urgent
+        self._ready_urgent: deque[Lane] = deque()
         self._waiting: list[tuple[float, int, Lane]] = []
         self._waits = 0
         self._events = 0
@@ -127,10 +156,12 @@ class Lanes:
     def push(self, items: Iterable[Item], now: float = 0.0) -> None:
         """Add events, in order of arrival."""
         for item in items:
-            name = self._name(item)
+            urgent = self._is_urgent is not None and self._goes_first(item, self._is_urgent)
+            name = self._name(item, urgent=urgent)
             lane = self._lanes.get(name)
             if lane is None:
-                lane = self._lanes[name] = Lane(name, since=now, replayed=item.event.replayed)
+                lane = Lane(name, since=now, replayed=item.event.replayed, urgent=urgent)
+                self._lanes[name] = lane
                 lane.items.append(item)
                 lane.begin()
                 self._queue(lane).append(lane)
@@ -141,9 +172,16 @@ class Lanes:
             self._events += not lane.replayed
 
     def _queue(self, lane: Lane) -> deque[Lane]:
+        if lane.urgent:
+            return self._ready_urgent
         return self._ready_replays if lane.replayed else self._ready
 
-    def _name(self, item: Item) -> str:
+    def _goes_first(self, item: Item, is_urgent: Callable[[str], bool]) -> bool:
+        if self._ordering == "strict" or item.redriven or item.event.replayed:
+            return False
+        return is_urgent(item.event.name)
+
+    def _name(self, item: Item, *, urgent: bool) -> str:
         """Names that are no event's key begin with a control character, which no key of Zoom's does.
         What is redriven comes late anyway: it has a lane of its own and holds up nobody."""
         if item.redriven or self._ordering == "none":
@@ -151,14 +189,15 @@ class Lanes:
         before = "\x00replay " if item.event.replayed else ""
         if self._ordering == "strict":
             return before + STRICT
-        return before + (item.event.key or f"\x00{item.token}")
+        return before + (lane_of(item.event.key, urgent=urgent) or f"\x00{item.token}")
 
     def pop(self, now: float) -> Lane | None:
         """A lane whose head may be tried now. It is the caller's until `done`, `retry` or `take`."""
         self._wake(now)
-        if not self._ready:
+        ready = self._ready_urgent or self._ready
+        if not ready:
             return next(iter(self._hand_out_replays(ONE_BY_ONE, 1)), None)
-        lane = self._ready.popleft()
+        lane = ready.popleft()
         lane.taken = 1
         return lane
 
@@ -169,10 +208,10 @@ class Lanes:
             return [] if (lane := self.pop(now)) is None else [lane]
         self._batch_due = None
         self._wake(now)
-        if self._ready:
-            batch = gather(self._ready, self._batching, most)
+        if self._ready_urgent or self._ready:
+            batch = gather(chain(self._ready_urgent, self._ready), self._batching, most)
             if batch.full or batch.due <= now:
-                return _hand_out(self._ready, batch)
+                return self._hand_out(batch)
             self._batch_due = batch.due
         return self._hand_out_replays(self._batching, most)
 
@@ -181,10 +220,17 @@ class Lanes:
         if not self._ready_replays or self._replays_out >= self._replays_at_once:
             return []
         batch = gather(self._ready_replays, batching, min(most, self._replays_per_call))
-        lanes = _hand_out(self._ready_replays, batch)
+        lanes = self._hand_out(batch)
         lanes[0].leads = True
         self._replays_out += 1
         return lanes
+
+    def _hand_out(self, batch: Batch) -> list[Lane]:
+        """Take the lanes of a batch, which are the first of their queues."""
+        for lane, taken in batch.runs:
+            self._queue(lane).popleft()
+            lane.taken = taken
+        return [lane for lane, _ in batch.runs]
 
     def _wake(self, now: float) -> None:
         while self._waiting and self._waiting[0][0] <= now:
@@ -212,6 +258,26 @@ class Lanes:
             self._queue(lane).append(lane)
         else:
             del self._lanes[lane.name]
+
+    def drop_late(
+        self, lane: Lane, is_late: Callable[[Item], bool]
+    ) -> list[tuple[Item, int, SinkError | None]]:
+        """Remove what is late of what was taken of a lane, and the lane from its call where nothing is left.
+        Gives these, each with the attempts made on it, and why the latest failed."""
+        taken = [lane.items.popleft() for _ in range(lane.taken)]
+        late = [item for item in taken if is_late(item)]
+        left = [item for item in taken if item not in late] if late else taken
+        lane.items.extendleft(reversed(left))
+        lane.taken = len(left)
+        self._events -= len(late)
+        dropped: list[tuple[Item, int, SinkError | None]] = [(item, item.attempts, None) for item in late]
+        if late and late[0] is taken[0]:
+            dropped[0] = late[0], lane.attempts, lane.error
+            if left:
+                lane.begin()
+        if not left:
+            self.done(lane)
+        return dropped
 
     def retry(self, lane: Lane, at: float) -> None:
         """The head is to be tried again, not before `at`."""
@@ -251,8 +317,9 @@ class Lanes:
     def take_tails(self, tried_by: float) -> list[tuple[str, list[Item]]]:
         """Remove what stands behind heads whose first attempt began by that moment, and is not in the same
         call: the names of the lanes, and those events in order. In strict order nothing may step aside, and
-        what is replayed need not."""
-        lanes = [lane for lane in self._lanes.values() if len(lane.items) > lane.kept and not lane.replayed]
+        what is replayed or urgent need not: there is little of it at a time."""
+        lanes = [lane for lane in self._lanes.values() if len(lane.items) > lane.kept]
+        lanes = [lane for lane in lanes if not lane.replayed and not lane.urgent]
         tried = [(lane, lane.tried_at) for lane in lanes]
         stuck = [lane for lane, at in tried if at is not None and at <= tried_by]
         return [self._take_tail(lane) for lane in stuck if lane.name != STRICT]
@@ -263,11 +330,3 @@ class Lanes:
         lane.items = deque(kept)
         self._events -= len(tail)
         return lane.name, tail
-
-
-def _hand_out(ready: deque[Lane], batch: Batch) -> list[Lane]:
-    """Take the lanes of a batch, which are the first of these."""
-    for lane, taken in batch.runs:
-        ready.popleft()
-        lane.taken = taken
-    return [lane for lane, _ in batch.runs]

@@ -11,11 +11,15 @@ from dataclasses import dataclass
 
 from zoomrelay.backoff import full_jitter
 from zoomrelay.delivery.health import MAX_PAUSE_SECONDS, Health, asked_seconds
-from zoomrelay.delivery.lanes import Lane
+from zoomrelay.delivery.lanes import STRICT, Lane
 from zoomrelay.errors import SinkError, SinkRejected
 
 TRIES_WHEN_REJECTED = 3
 """After so many refusals an event is dead, if others were taken meanwhile."""
+POISON_SECONDS = 900.0
+"""An event that fails for so long on end, while its sink takes others, is not going to be taken."""
+POISON_STRIKES = 3
+"""Of its failures as many must each come after others were taken; one might be chance."""
 TRIES_WHEN_REPLAYED = 8
 """A replayed event is given up after so many failures at least: between them it waits for live events."""
 _BASE_SECONDS = 0.05
@@ -37,6 +41,8 @@ class Dead:
     """Give this event up."""
 
     reason: str
+    detail: str = ""
+    """What the receiver did, where the reason does not say it."""
 
 
 def decide(
@@ -50,12 +56,23 @@ def decide(
         not lane.replayed or lane.attempts >= TRIES_WHEN_REPLAYED
     ):
         return Dead(f"gave up: {error.reason}")
+    elif is_poison(lane, now):
+        return Dead("poison", error.reason)
     return Retry(max(_delay_seconds(lane.attempts, health, now), asked_seconds(error)))
 
 
 def speaks_of_event(attempts: int, successes_at_failure: int, health: Health) -> bool:
     """Whether refusals speak of the event: often enough, while others were taken."""
     return attempts >= TRIES_WHEN_REJECTED and health.successes > successes_at_failure
+
+
+def is_poison(lane: Lane, now: float) -> bool:
+    """Whether the head has failed for long enough, without a break, while others were taken again and again
+    and at the last. In strict order no others are tried, and what is replayed is given up sooner."""
+    known = lane.failing
+    if known is None or lane.replayed or lane.name == STRICT:
+        return False
+    return known.struck and known.strikes >= POISON_STRIKES and now - known.since >= POISON_SECONDS
 
 
 def _waited_seconds(lane: Lane, health: Health, now: float) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from zoomrelay.event import GAP_EVENTS, RELAY_SOURCE
 
-_MAX_REMEMBERED = 4096
+MAX_REMEMBERED = 4096
 """Event names come from outside: the memory of answers is bounded."""
 
 
@@ -26,7 +26,7 @@ class Route:
         self, events: Sequence[str] = (), sources: Sequence[str] = (), *, gap_events: bool = False
     ) -> None:
         self._start = not events or events[0].startswith("!")
-        self._rules = [(not glob.startswith("!"), _compile(glob.removeprefix("!"))) for glob in events]
+        self._rules = [(not glob.startswith("!"), pattern(glob.removeprefix("!"))) for glob in events]
         self._sources = frozenset(sources)
         self._gap_events = gap_events
         self._answers: dict[tuple[str, str], bool] = {}
@@ -41,7 +41,7 @@ class Route:
         answer = self._answers.get((name, source))
         if answer is None:
             answer = self._decide(name, source)
-            if len(self._answers) >= _MAX_REMEMBERED:
+            if len(self._answers) >= MAX_REMEMBERED:
                 self._answers.clear()
             self._answers[name, source] = answer
         return answer
@@ -54,11 +54,12 @@ class Route:
         if self._sources and source not in self._sources:
             return False
         wanted = self._start
-        for positive, pattern in self._rules:
-            if pattern.fullmatch(name):
+        for positive, glob in self._rules:
+            if glob.fullmatch(name):
                 wanted = positive
         return wanted
 
 
-def _compile(glob: str) -> re.Pattern[str]:
+def pattern(glob: str) -> re.Pattern[str]:
+    """What `fullmatch` is asked of."""
     return re.compile(re.escape(glob).replace(r"\*", ".*").replace(r"\?", "."), re.DOTALL)

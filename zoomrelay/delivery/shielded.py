@@ -26,6 +26,10 @@ class ShieldedSpool:
         items = await self._spool.read(sink, max_events, max_bytes)
         return [replace(item, event=self._hidden(item.event)) for item in items]
 
+    async def read_urgent(self, sink: str, max_events: int) -> Sequence[Item]:
+        items = await self._spool.read_urgent(sink, max_events)
+        return [replace(item, event=self._hidden(item.event)) for item in items]
+
     def settle(self, sink: str, settlement: Settlement) -> None:
         self._spool.settle(sink, settlement)
 

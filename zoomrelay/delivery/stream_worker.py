@@ -49,6 +49,7 @@ class StreamWorker(Worker):
                 pass  # it was noted; the same again
             else:
                 self._delivered += [item.token for item in items]
+                self._note_delivered(items)
                 return
             await self._pause()
 

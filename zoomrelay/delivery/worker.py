@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from random import Random
 
 import structlog
@@ -44,12 +44,14 @@ class Worker(ABC):
         self._spool = spool
         self._obituaries = Obituaries(sink.name)
         self._stopping = asyncio.Event()
-        self._reading: asyncio.Timeout | None = None
+        self._reading: set[asyncio.Timeout] = set()
         self._unreadable = False
         self._sent = metrics.sink_attempts.labels(self.name, "sent")
         self._failed = metrics.sink_attempts.labels(self.name, "failed")
         self._rejected = metrics.sink_attempts.labels(self.name, "rejected")
         self._seconds = metrics.sink_send_seconds.labels(self.name)
+        self._commits = metrics.commits
+        self._durable_to_delivered = metrics.durable_to_delivered.of(self.name)
         self._healthy = metrics.sink_healthy.labels(self.name)
         self._healthy.set(1)
 
@@ -65,8 +67,8 @@ class Worker(ABC):
     def stop(self) -> None:
         """Finish what is under way, and read no more."""
         self._stopping.set()
-        if self._reading is not None:
-            self._reading.reschedule(asyncio.get_running_loop().time())
+        for scope in self._reading:
+            scope.reschedule(asyncio.get_running_loop().time())
 
     def drop_replays(self) -> None:  # noqa: B027 - only those that read ahead have something to do
         """A replay was cancelled: send nothing more of it, but for what is under way."""
@@ -87,11 +89,17 @@ class Worker(ABC):
     async def _read(self, max_events: int) -> Sequence[Item]:
         """What is due next; empty only if we are to stop. Nothing waits between the spool's handing out
         and the return: a lane that is parked meanwhile could be overtaken."""
+        return await self._patiently(lambda: self._spool.read(self.name, max_events, READ_BYTES))
+
+    async def _patiently(self, read: Callable[[], Awaitable[Sequence[Item]]]) -> Sequence[Item]:
+        """What this reads, as `_read` says."""
         while not self._stopping.is_set():
+            # A scope without a limit of its own: `stop` ends it.
+            scope = asyncio.timeout(None)
             try:
-                # A scope without a limit of its own: `stop` ends it.
-                async with asyncio.timeout(None) as self._reading:
-                    items = await self._spool.read(self.name, max_events, READ_BYTES)
+                async with scope:
+                    self._reading.add(scope)
+                    items = await read()
                 self._unreadable = False
                 return items
             except TimeoutError:
@@ -103,7 +111,7 @@ class Worker(ABC):
                 self._unreadable = True
                 await self._rest(_SPOOL_RETRY_SECONDS)
             finally:
-                self._reading = None
+                self._reading.discard(scope)
         return []
 
     def _sort(self, items: Sequence[Item]) -> tuple[Sequence[Item], list[Token]]:
@@ -123,6 +131,11 @@ class Worker(ABC):
     def _settle(self, settlement: Settlement) -> None:
         self._spool.settle(self.name, settlement)
         self._obituaries.add([death for death in settlement.dead if not death.item.event.replayed])
+
+    def _note_delivered(self, items: Sequence[Item]) -> None:
+        """These were taken just now. What was sent once more at somebody's request has waited for that."""
+        live = [item.event for item in items if not (item.redriven or item.event.replayed)]
+        self._commits.tell(self._durable_to_delivered, live)
 
     # --- calling the sink ---------------------------------------------------------------------------
 

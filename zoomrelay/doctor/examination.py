@@ -21,6 +21,7 @@ from zoomrelay.doctor.receivers import judge_backlog, sink_steps
 from zoomrelay.doctor.socket import STILL_SECONDS, Socket
 from zoomrelay.doctor.source_plan import SourcePlan
 from zoomrelay.doctor.walk import STEP_SECONDS, Step, walk
+from zoomrelay.doctor.webhook import webhook_step
 from zoomrelay.doctor.zoom import REQUEST_SECONDS, App
 from zoomrelay.telemetry.logs import protect_rotating
 from zoomrelay.telemetry.metrics import Metrics
@@ -41,8 +42,10 @@ class Examination:
         step_seconds: float = STEP_SECONDS,
         still_seconds: float = STILL_SECONDS,
         before_sockets: Callable[[Sequence[str]], None] = lambda _: None,
+        opens_sockets: bool = True,
     ) -> None:
         """`sources`: only these, and no sinks; all of both where there are none."""
+        self._opens_sockets = opens_sockets
         self._config = config
         self._sources = [config.sources[name] for name in sources or config.sources]
         self._sinks = [] if sources else list(config.sinks.values())
@@ -78,10 +81,16 @@ class Examination:
 
     def _warn(self) -> None:
         subscriptions = [subscription_id(one) for source in self._sources for one in source.subscriptions]
-        if subscriptions and not self._machine.held:
+        if subscriptions and self._opens_sockets and not self._machine.held:
             self._before_sockets(subscriptions)
 
     def _source_steps(self, source: SourceConfig) -> list[Step]:
+        steps = self._app_steps(source) if source.has_app else []
+        if source.webhook is not None:
+            steps.append(webhook_step(source, source.webhook, lambda: self._machine.relay))
+        return steps
+
+    def _app_steps(self, source: SourceConfig) -> list[Step]:
         tokens = TokenManager(
             source,
             TokenEndpoint(source, self._clock, timeout_seconds=REQUEST_SECONDS),
@@ -97,6 +106,8 @@ class Examination:
         for subscription in source.subscriptions:
             if self._machine.held:
                 plan.relayed(subscription, lambda: self._machine.relay)
+            elif not self._opens_sockets:
+                plan.left_alone(subscription)
             else:
                 self._sockets.append(
                     plan.socket(

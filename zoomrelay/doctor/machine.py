@@ -18,6 +18,7 @@ from zoomrelay.admin.client import ControlClient
 from zoomrelay.admin.health import Status
 from zoomrelay.admin.words import size
 from zoomrelay.config.models import Config
+from zoomrelay.config.secret_files import open_to_all
 from zoomrelay.doctor.finding import Finding, failed, passed, skipped, warned
 from zoomrelay.doctor.walk import Step
 from zoomrelay.errors import (
@@ -59,7 +60,7 @@ class Machine:
 
     async def secrets(self) -> Finding:
         """Nobody else on this machine should read them; the group may, for that is how services share."""
-        open_ones = [str(file) for file in self._secret_files if _others_read(file)]
+        open_ones = open_to_all(self._secret_files)
         if open_ones:
             return warned(causes.SECRET_OPEN, f"everybody can read {', '.join(open_ones)}")
         count = len(self._secret_files)
@@ -192,13 +193,6 @@ class Machine:
         except (SpoolError, OSError) as error:
             return warned(causes.STATE_FOREIGN, f"it cannot be looked at: {error}")
         return passed(f"head and tail are sound, {size(file.stat().st_size)}")
-
-
-def _others_read(file: Path) -> bool:
-    try:
-        return bool(file.stat().st_mode & stat.S_IROTH)
-    except OSError:
-        return False
 
 
 def _open_to_others(path: Path) -> bool:

@@ -205,9 +205,7 @@ def as_told(
         }
         path = paths.get(subscription_id(subscription))
         if path is None:
-            return skipped(
-                "the relay that runs here does not know this subscription; reload does not add any"
-            )
+            return skipped("the relay that runs here does not know this subscription; a reload adds it")
         return judge_path(path, status.now)
 
     return probe

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from zoomrelay.admin.health import Status
 from zoomrelay.config.models import SourceConfig
 from zoomrelay.config.subscriptions import subscription_id
+from zoomrelay.doctor.finding import Finding, skipped
 from zoomrelay.doctor.socket import Socket, as_told
 from zoomrelay.doctor.walk import Probe, Step
 from zoomrelay.doctor.way import Way
@@ -55,6 +56,15 @@ class SourcePlan:
         probe = as_told(relay, self._source.name, subscription)
         self._to(subscription if "://" in subscription else self._source.ws_url)
         self._add("accept", probe, target=subscription_id(subscription))
+
+    def left_alone(self, subscription: str) -> None:
+        """A socket that nobody has, and that is not to be opened."""
+
+        async def left() -> Finding:
+            return skipped("no relay runs here, and its socket was left alone: `zoomrelay doctor` opens it")
+
+        self._to(subscription if "://" in subscription else self._source.ws_url)
+        self._add("accept", left, target=subscription_id(subscription))
 
     def _add(self, name: str, probe: Probe, *needs: Step, target: str = "") -> Step:
         step = Step(name, probe, needs, self._source.name, target=target)

@@ -17,6 +17,7 @@ from zoomrelay.intake.gate import Batch, Gate
 from zoomrelay.intake.merge import Identities
 from zoomrelay.intake.troubles import Troubles
 from zoomrelay.spool.base import Quarantined, Remembered, Spool
+from zoomrelay.telemetry.lags import EventLag
 from zoomrelay.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
@@ -66,6 +67,8 @@ class Intake:
         self._taken_since: float | None = None
         """The same for what is being committed."""
         self._hurry = asyncio.Event()
+        self.unwritable = False
+        """The spool took nothing the last time."""
         metrics.intake_events.set_function(lambda: self._gate.events)
         metrics.intake_bytes.set_function(lambda: self._gate.bytes)
 
@@ -113,6 +116,10 @@ class Intake:
         self._gate.push_quarantined(frame)
         self._arrived.set()
 
+    def lag_of(self, source: str) -> EventLag:
+        """Where the lag of this source's events is counted."""
+        return EventLag(self._metrics.event_lag.of(source), self._metrics.event_ts_odd, source)
+
     def waiting_of(self, source: str) -> tuple[int, int]:
         """See `Gate.waiting_of`."""
         return self._gate.waiting_of(source)
@@ -151,7 +158,8 @@ class Intake:
             self._gathering_since = self.clock.elapsed()
 
     async def held(self) -> None:
-        """Return when everything that was received until now is durable, whatever comes meanwhile."""
+        """Return when everything that was received until now is durable, whatever comes meanwhile; copies are
+        when their originals are."""
         due = self._commits + (self._taken_since is not None) + self._gate.gathers
         while self._commits < due:
             self._committed.clear()
@@ -198,6 +206,7 @@ class Intake:
         while not await self._append(batch, attempt):
             await self._rest(full_jitter(attempt, base=0.5, cap=5, random=self._random))
             attempt += 1
+        self._metrics.commits.note(batch.events)
         self._on_held(batch.events)
         if attempt > 1:
             self.troubles.end(Trouble.SPOOL_UNWRITABLE)
@@ -225,9 +234,11 @@ class Intake:
         try:
             await self._spool.append(batch.events, batch.quarantined, self._remembered(batch))
         except SpoolError as error:
+            self.unwritable = True
             if attempt == 1:
                 self.troubles.begin(Trouble.SPOOL_UNWRITABLE, str(error))
                 hint = "nothing is lost: reading pauses when the intake is full, and it is tried again"
                 log.error("intake.spool_unavailable", error=str(error), waiting=self.waiting, hint=hint)
             return False
+        self.unwritable = False
         return True

@@ -30,6 +30,8 @@ from typing import Any
 
 import msgspec
 
+from zoomrelay.event import WEBHOOK
+
 GAPS = "gaps.ndjson"
 
 
@@ -49,6 +51,8 @@ class Trouble(StrEnum):
 
 
 LOSSLESS = frozenset({Trouble.PAUSED, Trouble.SPOOL_UNWRITABLE})
+WEBHOOK_RETRIED_SECONDS = 85 * 60.0
+"""So long after the first try Zoom's last one comes: what a webhook missed in a shorter time comes again."""
 
 
 class Gap(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -71,11 +75,20 @@ class Gap(msgspec.Struct, frozen=True, omit_defaults=True):
     """How many Zoom would have sent on this path, going by the rate before; None where none was known."""
     covered_by: tuple[str, ...] = ()
     """Subscriptions of the same source that were listened to all the time."""
+    healed_events: int = 0
+    """So many of its events came by webhook. This and what follows is found when the ledger is read
+    (`healing`)."""
+    healed: bool = False
+    """They came, and the webhook was never closed for so long that Zoom gave up."""
+    may_heal_until_ms: int | None = None
+    """More may come until then."""
 
     @property
     def lossless(self) -> bool:
-        """Nothing is lost by it: a twin has everything, or whatever came was only delayed."""
-        return bool(self.covered_by) or self.cause in LOSSLESS
+        """Nothing is lost by it, as far as is known: a twin has everything, it came by webhook, or it was
+        only delayed. Zoom itself sends again what a webhook did not answer, for a while."""
+        retried = self.subscription == WEBHOOK and self.seconds < WEBHOOK_RETRIED_SECONDS
+        return bool(self.covered_by) or self.healed or retried or self.cause in LOSSLESS
 
     @property
     def name(self) -> str:
@@ -90,6 +103,9 @@ class Gap(msgspec.Struct, frozen=True, omit_defaults=True):
             "estimated_events": self.estimated_events,
             "events": self.events,
             "sink": self.sink or None,
+            "healed": self.healed or None,
+            "healed_events": self.healed_events or None,
+            "may_heal_until": None if self.may_heal_until_ms is None else iso(self.may_heal_until_ms),
         }
         return {
             "from": iso(self.from_ms),
@@ -105,9 +121,11 @@ class Gap(msgspec.Struct, frozen=True, omit_defaults=True):
         }
 
 
-def append(file: Path, gaps: Sequence[Gap]) -> None:
-    """Append these gaps and make them durable. Raises `OSError`; then none of them was written."""
-    lines = b"".join(json.dumps(gap.as_json()).encode() + b"\n" for gap in gaps)
+def append(file: Path, gaps: Sequence[Gap], more: Sequence[bytes] = ()) -> None:
+    """Append these gaps, and other lines, and make them durable. Raises `OSError`; then none of them was
+    written."""
+    written = [json.dumps(gap.as_json()).encode() for gap in gaps]
+    lines = b"".join(line + b"\n" for line in (*written, *more))
     descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         size = os.fstat(descriptor).st_size
@@ -134,13 +152,23 @@ def mend(file: Path) -> None:
         pass
 
 
-def read_ended(directory: Path) -> list[Gap]:
-    """Every entry that has ended. Lines that a crash cut short are left out."""
+def read_text(directory: Path) -> bytes:
+    """The file as it is; empty where there is none."""
     try:
-        lines = (directory / GAPS).read_bytes().splitlines()
+        return (directory / GAPS).read_bytes()
     except FileNotFoundError:
-        return []
-    return [gap for line in lines if (gap := _parse(line))]
+        return b""
+
+
+def read_ended(directory: Path) -> list[Gap]:
+    """Every entry that has ended."""
+    return entries(read_text(directory))
+
+
+def entries(ledger: bytes) -> list[Gap]:
+    """Those in the ledger's text. Lines that a crash cut short are left out, and those that are no entries
+    (`healing`)."""
+    return [gap for line in ledger.splitlines() if (gap := _parse(line))]
 
 
 class _Line(msgspec.Struct, rename={"from_": "from"}):

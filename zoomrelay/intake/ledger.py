@@ -14,15 +14,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import structlog
 from msgspec.structs import replace
 
 from zoomrelay.clock import Clock, boot_id
+from zoomrelay.event import WEBHOOK, Event
 from zoomrelay.intake import announce, stamp
-from zoomrelay.intake.gaps import GAPS, Gap, append, mend, read_ended
+from zoomrelay.intake.gaps import GAPS, Gap, append, entries, mend, read_text
+from zoomrelay.intake.healing import Healings, left_over, read_healings
 from zoomrelay.intake.path_ledger import UNCLEAN_MARGIN_SECONDS, PathLedger
 from zoomrelay.intake.rate import Rate
 from zoomrelay.intake.record import NO_STOP, not_among, read, still_begun
@@ -75,6 +77,7 @@ class Ledger:
         self._boot = boot_id()
         self._paths: dict[tuple[str, str], PathLedger] = {}
         self._unwritten: list[Gap] = []
+        self._healings = Healings()
         self._wake = asyncio.Event()
         self._stopping = False
         self._in_trouble = False
@@ -90,8 +93,12 @@ class Ledger:
         one: an event may be received long after it came, while others still wait in the socket. `accepted`:
         since when (wall, elapsed) this process listens already, where it took over from another."""
         left = stamp.read(self._directory)
-        ended = read_ended(self._directory)
+        text = read_text(self._directory)
+        ended = entries(text)
         self._inherit(left, ended)
+        self._healings = Healings(left_over(read_healings(text), left.healings))
+        for gap in [*ended, *self._unwritten]:
+            self._healings.ended(gap)
         written = {(gap.source, gap.subscription): gap for gap in [*ended, *self._unwritten]}
         for key in paths:
             self._paths[key] = path = PathLedger(self, *key)
@@ -129,7 +136,8 @@ class Ledger:
             return
         away = left.age_seconds(self.clock, self._boot)
         if known is None:
-            if last_received_ms is not None:
+            # A stamp that is younger than the last event knows that the path was removed.
+            if last_received_ms is not None and last_received_ms > left.at:
                 path.crashed(last_received_ms, _NO_STAMP, age_seconds=None)
         elif known.held_ms is not None:
             age = _plus(away, left.lasted_seconds(known.held_ms))
@@ -146,6 +154,20 @@ class Ledger:
     def path(self, source: str, subscription: str) -> PathLedger:
         return self._paths[source, subscription]
 
+    def add(self, source: str, subscription: str) -> PathLedger:
+        """A path that is new to the configuration: it begins without a gap, whatever it did earlier. One that
+        is known stays as it is."""
+        if (source, subscription) not in self._paths:
+            self._paths[source, subscription] = PathLedger(self, source, subscription)
+            self.stamp_soon()
+        return self._paths[source, subscription]
+
+    def remove(self, source: str, subscription: str) -> None:
+        """This path is gone from the configuration: nothing is missed on it any more. A gap that lasts ends
+        now."""
+        self._paths.pop((source, subscription)).removed()
+        self.stamp_soon()
+
     def held_until_ms(self, heard_ms: int) -> int:
         """Given until when everything was heard, until when it is durable."""
         return self._held_until_ms(heard_ms)
@@ -155,8 +177,10 @@ class Ledger:
         return self._received(source, subscription)
 
     def twins(self, path: PathLedger) -> list[PathLedger]:
-        """The other paths of its source, but for those that are known to bring less."""
+        """The other subscriptions of its source, but for those that are known to bring less. That a webhook
+        is listened to says nothing: what comes there heals (`healing`)."""
         others = [twin for twin in self._paths.values() if twin.source == path.source and twin is not path]
+        others = [twin for twin in others if twin.subscription != WEBHOOK]
         return [twin for twin in others if self._covers(twin.source, twin.subscription)]
 
     def opened(self, gap: Gap) -> None:
@@ -168,10 +192,26 @@ class Ledger:
         log.info("gap.ended", **_told(gap))
         self._metrics.gaps.labels(gap.source, gap.cause).inc()
         self._metrics.gap_seconds.labels(gap.source, gap.cause).inc(gap.seconds)
-        if not gap.lossless:
+        self._healings.ended(gap)
+        if not (gap.lossless or self._healings.heal(gap)):
             self._metrics.gap_loss_seconds.labels(gap.source, gap.cause).inc(gap.seconds)
         self._unwritten.append(gap)
         self._announce(gap.source, announce.closed(gap))
+
+    def came_by_webhook(self, events: Iterable[Event]) -> None:
+        """These are durable, and came by webhook first: they heal the gaps in which they happened."""
+        lasting: dict[str, dict[str, int]] = {}
+        for event in events:
+            if event.source not in lasting:
+                lasting[event.source] = self._lasting(event.source)
+            for subscription in self._healings.note(event, lasting[event.source]):
+                self._metrics.gap_healed_events.labels(event.source, subscription).inc()
+
+    def _lasting(self, source: str) -> dict[str, int]:
+        """Subscriptions of this source that are not listened to, and since when."""
+        paths = [path for path in self._paths.values() if path.source == source]
+        gaps = [gap for path in paths if path.subscription != WEBHOOK and (gap := path.open_gap())]
+        return {gap.subscription: gap.from_ms for gap in gaps}
 
     def settle_troubles(self, *, finish: bool = False) -> None:
         """Note the episodes that have begun or ended. `finish`: the relay stops; those that are over do not
@@ -219,10 +259,15 @@ class Ledger:
         self.settle_troubles(finish=self._stopping)
         # Taken together: a stamp must not say that a gap has ended which is not written yet.
         gaps, now = self._unwritten[:], self._stamp()
+        healings = self._healings.due(now.at, finish=self._stopping)
         try:
-            if gaps:
-                await asyncio.to_thread(append, self._directory / GAPS, gaps)
+            if gaps or healings:
+                lines = [healing.line() for healing in healings]
+                await asyncio.to_thread(append, self._directory / GAPS, gaps, lines)
                 del self._unwritten[: len(gaps)]
+                self._healings.written(healings)
+                for healing in healings:
+                    log.info("gap.healed", **healing.told())
         except OSError as error:
             self._note_trouble(error)
             await self._stamp_with(gaps, now)
@@ -263,6 +308,7 @@ class Ledger:
             round(self.clock.elapsed(), 3),
             {_name(path): path.stamp() for path in self._paths.values()},
             troubles=tuple(self._troubles.lasting()),
+            healings=tuple(self._healings.unwritten()),
             announcing=tuple(
                 (source, content.decode()) for _, source, content in self._announcing[:_MAX_ANNOUNCING]
             ),

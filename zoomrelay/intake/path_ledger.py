@@ -18,6 +18,8 @@ UNCLEAN_MARGIN_SECONDS = 1.0
 """Before the last frame of a socket that broke, or of a process that was killed."""
 CRASH = "crash"
 """The cause of a gap that a killed process left behind; all others are the session's words."""
+REMOVED = "ended when the subscription was removed from the configuration"
+"""At the end of such a gap's detail."""
 TAKEOVER = "takeover"
 """The session's word for a socket that ended because another relay takes over: whether there is a gap shows
 when it is known since when that one listens."""
@@ -148,6 +150,14 @@ class PathLedger:
     def _announce(self) -> None:
         if gap := self.open_gap():
             self._ledger.opened(gap)
+
+    def removed(self) -> None:
+        """Somebody took it out of the configuration."""
+        if self._open_from_ms is None:
+            return
+        self._detail = f"{self._detail}; {REMOVED}" if self._detail else REMOVED
+        self._ledger.ended(self._gap(self._open_from_ms, int(self._ledger.clock.wall() * 1000)))
+        self._open_from_ms = None
 
     def open_gap(self) -> Gap | None:
         """The gap that lasts, if there is one."""

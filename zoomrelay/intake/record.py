@@ -8,9 +8,11 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from zoomrelay.clock import Clock, SystemClock, boot_id
+from zoomrelay.event import WEBHOOK
 from zoomrelay.intake import stamp
 from zoomrelay.intake.cover import corrected
-from zoomrelay.intake.gaps import Gap, read_ended
+from zoomrelay.intake.gaps import Gap, entries, read_text
+from zoomrelay.intake.healing import healed, left_over, read_healings
 from zoomrelay.intake.path_ledger import CRASH, UNCLEAN_MARGIN_SECONDS
 from zoomrelay.intake.stamp import Stamp
 from zoomrelay.intake.troubles import cut_short
@@ -24,9 +26,21 @@ def read(directory: Path, clock: Clock | None = None, *, boot_id: Callable[[], s
     """Every entry, ended ones first, then those that last (`to_ms` is None): also where the relay was
     stopped, or killed and not started again. Raises `OSError`."""
     # In this order: what ends between the two is there twice, and not missing.
-    left, ended = stamp.read(directory), read_ended(directory)
+    clock = clock or SystemClock()
+    left, text = stamp.read(directory), read_text(directory)
+    ended = entries(text)
     ended += not_among(left.unwritten, ended)
-    return corrected(ended + still_begun(_still_open(left, clock or SystemClock(), boot_id()), ended))
+    gaps = corrected(ended + still_begun(_still_open(left, clock, boot_id()), ended))
+    healings = read_healings(text)
+    healings += left_over(healings, left.healings)
+    return healed(gaps, healings, _open_webhooks(gaps, left), int(clock.wall() * 1000))
+
+
+def _open_webhooks(gaps: Sequence[Gap], left: Stamp) -> set[str]:
+    """Sources whose webhook was listened to at the last stamp, and is not known to be closed now."""
+    known = {name.partition("/")[::2] for name, path in left.paths.items() if path.held_ms is not None}
+    closed = {gap.source for gap in gaps if gap.to_ms is None and gap.subscription == WEBHOOK}
+    return {source for source, subscription in known if subscription == WEBHOOK} - closed
 
 
 def still_begun(lasting: Sequence[Gap], ended: Sequence[Gap]) -> list[Gap]:

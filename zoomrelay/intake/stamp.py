@@ -10,6 +10,7 @@
                                     | {}}                                     never accepted
                                      each with "rate": events per second of the last minutes, if known
      [, "troubles": [gap, …]]           episodes that last, beside the sockets
+     [, "healings": [healing, …]]       counts that are not in the ledger yet (see `healing`)
      [, "unwritten": [gap, …]]          entries that the ledger's disk did not take yet
      [, "announcing": [[source, content], …]]}   gap events on their way to the spool
 
@@ -29,6 +30,7 @@ import msgspec
 
 from zoomrelay.clock import Clock
 from zoomrelay.intake.gaps import Gap
+from zoomrelay.intake.healing import Healing
 
 ALIVE = "alive.json"
 _BLOCK_BYTES = 512
@@ -58,6 +60,7 @@ class Stamp(msgspec.Struct, frozen=True, omit_defaults=True):
     elapsed: float = 0.0
     paths: dict[str, PathStamp] = {}
     troubles: tuple[Gap, ...] = ()
+    healings: tuple[Healing, ...] = ()
     unwritten: tuple[Gap, ...] = ()
     announcing: tuple[tuple[str, str], ...] = ()
 

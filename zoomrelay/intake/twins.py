@@ -50,6 +50,12 @@ class Twins:
         self._since.pop(path, None)
         self._in_a_row[path] = 0
 
+    def forget(self, path: int) -> None:
+        """It is gone; its bit may be another's."""
+        self.lost(path)
+        del self._in_a_row[path], self.missed[path]
+        self._names = {name: paths & ~path for name, paths in self._names.items()}
+
     def first(self, digest: bytes, name: str, now: float) -> None:
         """The first copy of an event came."""
         if len(self._since) > 1 and len(self._waiting) < _MAX_WAITING:

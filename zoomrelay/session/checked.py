@@ -11,7 +11,7 @@ import structlog
 from zoomrelay import causes
 from zoomrelay.session.messages import EventFrame, read_header
 from zoomrelay.session.ports import FrameConsumer
-from zoomrelay.session.signature import verify
+from zoomrelay.signature import verify
 from zoomrelay.telemetry.metrics import Metrics
 
 log = structlog.get_logger()

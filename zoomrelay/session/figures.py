@@ -8,7 +8,8 @@ from zoomrelay.telemetry.metrics import Metrics
 
 
 class PathFigures:
-    """Counts in plain integers; `publish` adds them up about once a second."""
+    """Counts in plain integers; `publish` adds them up about once a second. A path whose socket is being made
+    anew has two of these for a moment."""
 
     def __init__(self, metrics: Metrics, source: str, subscription: str) -> None:
         self._metrics = metrics
@@ -41,10 +42,10 @@ class PathFigures:
         self._metrics.session_attempts.labels(*self._path, result).inc()
 
     def accepted(self) -> None:
-        self._accepted.set(1)
+        self._accepted.inc()
 
     def closed(self, cause: str) -> None:
-        self._accepted.set(0)
+        self._accepted.dec()
         self._metrics.session_closes.labels(*self._path, cause).inc()
 
     def displaced(self) -> None:

@@ -8,9 +8,13 @@ come was read and that the socket was whole:
 * A read that brought little has emptied the socket; one that brought much may have left more behind.
 * That the socket was whole at that moment shows only afterwards, in that it went on.
 * What is read after a standstill may have come at its beginning, and the socket may have died since.
+* When nobody reads for long, the buffers on the way fill and the other side keeps what it has. That follows a
+  round trip after the first reads have made room, so a small read in between has emptied nothing.
 """
 
 from __future__ import annotations
+
+from math import inf
 
 BACKLOG_BYTES = 16 * 1024
 """A read of so many bytes may have left more behind: well below what one read takes, and below the
@@ -18,6 +22,9 @@ smallest window by which TCP would make the other side wait."""
 
 STANDSTILL_SECONDS = 1.2
 """Time passes once a second; where it took longer, nobody looked at the socket meanwhile."""
+
+CATCH_UP_SECONDS = 1.0
+"""After a pause or a standstill, the other side sends on within this of a large read."""
 
 
 class Hearing:
@@ -31,7 +38,12 @@ class Hearing:
         """The same, silence included: what to go by when a connection was closed properly, for then it
         was alive to its end."""
         self._latest = now
+        self._full = False
+        """The last read may have left more in the socket."""
         self._behind = False
+        """There may be more, in the socket or held back on the way."""
+        self._held_back_until = -inf
+        """The other side may have been unable to send, until some time before this."""
         self._second = now
         self._was_reading = True
         self._stood_still_since: float | None = None
@@ -41,12 +53,19 @@ class Hearing:
         if not self._behind:
             self.received_until = self._latest
             self.whole_until = max(self.whole_until, self._latest)
-        self._behind = size >= BACKLOG_BYTES
         stood_still_since = self._second if self._is_late(now) else self._stood_still_since
+        self._full = size >= BACKLOG_BYTES
+        if self._is_late(now) or (self._full and now < self._held_back_until):
+            self._held_back_until = now + CATCH_UP_SECONDS
+        self._behind = self._full or (self._behind and now < self._held_back_until)
         self._latest = now if stood_still_since is None else max(self._latest, stood_still_since)
 
     def second(self, now: float, *, reading: bool) -> None:
         """The connection is still there. `reading`: nobody has paused it."""
+        if self._is_late(now) or not reading:
+            self._held_back_until = now + CATCH_UP_SECONDS
+        elif now >= self._held_back_until:
+            self._behind = self._full
         if reading and self._was_reading and not self._behind:
             # Since the second before, the socket was looked at, and it was neither at its end nor full.
             self.whole_until = max(self.whole_until, self._second)

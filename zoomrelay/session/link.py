@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -38,6 +39,9 @@ _KINDS: dict[type[Message], str] = {
 _MAX_UNKNOWN_MODULES = 20
 _SLEPT_SECONDS = 0.1
 """Between two looks at two clocks less than this may pass without a sleep."""
+_MAX_SLEEPS = 128
+"""Between a moment and the question for its time: the pulse looks every second, and a silent socket is given
+up before it has looked as often."""
 
 
 class Link:
@@ -59,7 +63,8 @@ class Link:
         which everything was received."""
         self._connection = connection
         self._subscription = subscription
-        self._consumer = consumer
+        self.consumer = consumer
+        """May be replaced at any time."""
         self._protocol = protocol
         self._clock = clock
         self._figures = figures
@@ -70,7 +75,7 @@ class Link:
         self._unknown: set[str] = set()
         self._close_sent = 0.0
         self._ahead = clock.elapsed() - self._now()
-        self._slept_until, self._slept_seconds = self._now(), 0.0
+        self._sleeps: deque[tuple[float, float]] = deque(maxlen=_MAX_SLEEPS)
         self._last_frame = self._received_until = clock.wall()
 
     async def run(self) -> Ending:
@@ -119,7 +124,7 @@ class Link:
                         run = await self._hand_over(run)
                         await self._control(message)
                 run = await self._hand_over(run)
-                if self._consumer.full:
+                if self.consumer.full:
                     await self._wait_for_room()
         except ConnectionEnded as error:
             return connection_ended(error)
@@ -131,13 +136,13 @@ class Link:
         if self._protocol.state is not State.RECEIVING:
             await self._consider(run[0])
         self._figures.events += len(run)
-        self._consumer.events(self._subscription, run)
+        self.consumer.events(self._subscription, run)
         return []
 
     async def _control(self, message: Message) -> None:
         self._figures.others[_KINDS[type(message)]] += 1
         if isinstance(message, Unreadable):
-            self._consumer.unreadable(self._subscription, message.raw, message.reason)
+            self.consumer.unreadable(self._subscription, message.raw, message.reason)
         elif isinstance(message, Unknown):
             self._note_unknown(message.module)
         await self._consider(message)
@@ -162,7 +167,7 @@ class Link:
     async def _wait_for_room(self) -> None:
         self._protocol.paused()
         try:
-            await self._consumer.room()
+            await self.consumer.room()
         finally:
             self._protocol.resumed(self._now())
 
@@ -230,12 +235,12 @@ class Link:
         waking, before the pulse finds out."""
         ahead = self._clock.elapsed() - self._now()
         if ahead - self._ahead > _SLEPT_SECONDS:
-            self._slept_until, self._slept_seconds = self._now(), ahead - self._ahead
+            self._sleeps.append((self._now(), ahead - self._ahead))
         self._ahead = ahead
 
     def _wall(self, moment: float) -> float:
-        """The wall clock's time of a moment of the loop's, which may have been before the last sleep."""
-        slept_seconds = self._slept_seconds if moment <= self._slept_until else 0.0
+        """The wall clock's time of a moment of the loop's, with all that the machine has slept since."""
+        slept_seconds = sum(seconds for until, seconds in self._sleeps if moment <= until)
         return self._clock.wall() - (self._now() - moment) - slept_seconds
 
     def _publish(self) -> None:

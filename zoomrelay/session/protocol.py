@@ -59,6 +59,12 @@ class SessionProtocol:
     def accepted(self) -> bool:
         return self.state is State.ACCEPTED or self.state is State.RECEIVING
 
+    def pace(self, *, heartbeat_seconds: float, dead_after_seconds: float) -> None:
+        """Other limits from now on."""
+        self._heartbeat_due -= max(0.0, self._heartbeat_seconds - heartbeat_seconds)
+        self._heartbeat_seconds = heartbeat_seconds
+        self._dead_after_seconds = dead_after_seconds
+
     def opened(self, now: float) -> None:
         """The upgrade succeeded."""
         self.state = State.UPGRADED

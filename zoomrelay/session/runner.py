@@ -92,11 +92,14 @@ class SessionRunner:
         self._source = source
         self._address = subscription
         self._tokens = tokens
+        self._intake = consumer
+        self._metrics = metrics
         self._consumer = _checked(source, consumer, metrics)
         self._listener = listener
         self._clock = clock
         self._twins = twins or Twins()
         self._dial = dial or Dialler(source, self.subscription, self._twins.addresses).dial
+        self._way = _way(source, subscription)
         self._reconnect = Reconnect(random)
         self._figures = PathFigures(metrics, source.name, self.subscription)
         self._log = log.bind(source=source.name, subscription=self.subscription)
@@ -107,6 +110,9 @@ class SessionRunner:
         self._accepted_at: float | None = None
         self._told: tuple[str, str, bool] | None = None
         self._stopping = asyncio.Event()
+        self._retired = False
+        self._first = True
+        self._news = asyncio.Event()
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -149,6 +155,46 @@ class SessionRunner:
         if self._link is not None:
             await self._link.close()
         await self._idle.wait()
+
+    # --- reload -------------------------------------------------------------------------------------
+
+    def fits(self, source: SourceConfig, subscription: str) -> bool:
+        """Whether its sockets are made as these settings want them, and go on to be."""
+        return not self._retired and self._way == _way(source, subscription)
+
+    def take_over(self, source: SourceConfig, tokens: TokenProvider) -> None:
+        """Other settings, of which those that `fits` judges make no difference here. The socket stays."""
+        self._source, self._tokens = source, tokens
+        self._protocol.pace(
+            heartbeat_seconds=source.heartbeat_seconds, dead_after_seconds=source.dead_after_seconds
+        )
+        if isinstance(self._consumer, CheckedConsumer):
+            self._consumer.publish()
+        self._consumer = _checked(source, self._intake, self._metrics)
+        if self._link is not None:
+            self._link.consumer = self._consumer
+
+    def retire(self) -> None:
+        """Open no further socket. A successor takes the subscription over, and the end of this one's socket
+        is its doing."""
+        self._retired = True
+        self._stopping.set()
+        self._wake.set()
+
+    async def ended(self) -> None:
+        """Return when `run` has."""
+        await self._idle.wait()
+
+    @property
+    def gives_way(self) -> bool:
+        """Zoom refuses it because of another connection."""
+        return self._link is None and self._reconnect.contest.displaced
+
+    async def news(self) -> None:
+        """Return at the next acceptance or end of an attempt, or at once if there was one since the last
+        call. For one caller."""
+        await self._news.wait()
+        self._news.clear()
 
     def try_now(self) -> None:
         """End a wait for the next attempt: somebody believes that the trouble is gone."""
@@ -200,7 +246,7 @@ class SessionRunner:
             # A scope without a limit of its own: `stop` ends it.
             async with asyncio.timeout(None) as self._opening:
                 token = await self._tokens.get(MIN_TOKEN_LIFE_SECONDS)
-                await self._twins.turn()
+                await self._turn()
                 connection = await self._dial(build_url(self._source.ws_url, self._address, token.value))
             self._opening = None
             ending = await self._serve(connection, token)
@@ -218,6 +264,14 @@ class SessionRunner:
         finally:
             self._opening = None
         return self._ended(token, ending)
+
+    async def _turn(self) -> None:
+        """The first attempt of all is made at once: who adds a path waits for it."""
+        first, self._first = self._first, False
+        if first:
+            self._twins.begins()
+        else:
+            await self._twins.turn()
 
     async def _serve(self, connection: Connection, token: Token) -> Ending:
         self._link = Link(
@@ -253,7 +307,7 @@ class SessionRunner:
     def _on_accepted(self, token: Token) -> None:
         self.accepted_since = self._clock.wall()
         self._accepted_at = asyncio.get_running_loop().time()
-        self._twins.accepted(self.subscription)
+        self._twins.accepted(self)
         self._tokens.accepted(token)
         self._figures.accepted()
         self._listener.accepted(self.accepted_since)
@@ -261,6 +315,7 @@ class SessionRunner:
         self.attempt = 0
         self.cure = ""
         self._told = None
+        self._news.set()
 
     def _on_second(self, heard_until: float) -> None:
         self._step()
@@ -274,10 +329,14 @@ class SessionRunner:
     def _ended(self, token: Token | None, ending: Ending) -> float:
         """Tell everybody about the end of an attempt; the seconds to wait after it."""
         self._protocol.closed()
-        self._twins.lost(self.subscription)
+        self._twins.lost(self)
         link, self._link = self._link, None
         accepted_seconds = self._accepted_seconds()
         self.accepted_since = self._accepted_at = None
+        self._news.set()
+        heard_until = link.heard_until(ending) if link is not None else 0.0
+        if self._retired and ending.cause is Cause.DISPLACED:
+            ending = Ending(Cause.STOPPED, "a new socket takes its place", clean=ending.clean)
         if ending.cause is Cause.STOPPED and accepted_seconds is None:
             return 0.0
         if self._part is Part.LEAVING:
@@ -295,7 +354,7 @@ class SessionRunner:
         if self._reconnect.contest.unsaid and ending.cause is Cause.CLOSED:
             self.cure = causes.CONTESTED.cure
         if link is not None and accepted_seconds is not None:
-            self._say_closed(ending, link.heard_until(ending), accepted_seconds)
+            self._say_closed(ending, heard_until, accepted_seconds)
         else:
             self._figures.attempted(ending.cause)
         if slow or (accepted_seconds is None and not self._reconnect.contest.displaced):
@@ -362,6 +421,11 @@ class SessionRunner:
             heartbeat_seconds=self._source.heartbeat_seconds,
             dead_after_seconds=self._source.dead_after_seconds,
         )
+
+
+def _way(source: SourceConfig, subscription: str) -> tuple[object, ...]:
+    """What a socket keeps for as long as it lives."""
+    return subscription, source.ws_url, source.proxy, source.ca_file, source.max_message_bytes
 
 
 def _checked(source: SourceConfig, consumer: FrameConsumer, metrics: Metrics) -> FrameConsumer:

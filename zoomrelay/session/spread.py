@@ -25,6 +25,11 @@ class Addresses:
         """This path connects there; it stays its address until the next."""
         self._used[path] = address
 
+    def forget(self, path: str) -> None:
+        """It is gone."""
+        self._used.pop(path, None)
+        self._failed.pop(path, None)
+
     def failed(self, path: str) -> None:
         """The attempt came to no WebSocket."""
         if path in self._used:

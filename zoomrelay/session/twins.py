@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Hashable
 from math import inf
 
 from zoomrelay.session.spread import Addresses
@@ -12,23 +13,27 @@ SPACING_SECONDS = 2.0
 
 
 class Twins:
-    """One per source. Paths are told apart by their subscriptions' ids."""
+    """One per source. What is told apart are attempts and sockets: a path may have two for a moment."""
 
     def __init__(self, *, spacing_seconds: float = SPACING_SECONDS) -> None:
         self.addresses = Addresses()
         self._spacing_seconds = spacing_seconds
-        self._accepted: set[str] = set()
+        self._accepted: set[Hashable] = set()
         self._began = -inf
         self._alone = asyncio.Event()
 
-    def accepted(self, path: str) -> None:
+    def accepted(self, path: Hashable) -> None:
         self._accepted.add(path)
         self._alone.clear()
 
-    def lost(self, path: str) -> None:
+    def lost(self, path: Hashable) -> None:
         self._accepted.discard(path)
         if not self._accepted:
             self._alone.set()
+
+    def begins(self) -> None:
+        """An attempt is made at once, in or out of turn."""
+        self._began = asyncio.get_running_loop().time()
 
     async def turn(self) -> None:
         """Return when a path that is not accepted may connect: at once while no twin is accepted either,
@@ -38,7 +43,7 @@ class Twins:
         while self._accepted and self._began != waited_for:
             waited_for = self._began
             await self._alone_or(waited_for + self._spacing_seconds)
-        self._began = asyncio.get_running_loop().time()
+        self.begins()
 
     async def _alone_or(self, due: float) -> None:
         try:

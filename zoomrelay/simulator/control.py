@@ -11,6 +11,7 @@ from aiohttp import web
 from zoomrelay.simulator.faults import Faults, How
 from zoomrelay.simulator.journal import Sent
 from zoomrelay.simulator.rubbish import Rubbish
+from zoomrelay.simulator.webhooks import Posted
 
 _Body = TypeVar("_Body", bound=msgspec.Struct)
 _JOURNAL_PAGE = 10_000
@@ -48,6 +49,14 @@ class Secrets(msgspec.Struct, forbid_unknown_fields=True):
     secrets: list[str]
 
 
+class Webhook(msgspec.Struct, forbid_unknown_fields=True):
+    url: str
+    """Empty: no webhook any more."""
+    secret: str = ""
+    """Empty: the Secret Token of the app."""
+    retry_scale: float = 1.0
+
+
 class Controlled(Protocol):
     """What can be asked of a simulator from outside."""
 
@@ -55,6 +64,8 @@ class Controlled(Protocol):
 
     def state(self) -> dict[str, object]: ...
     def sent_since(self, number: int, limit: int) -> list[Sent]: ...
+    def posted_since(self, number: int, limit: int) -> list[Posted]: ...
+    def point_webhook(self, url: str, secret: str, retry_scale: float) -> None: ...
     def set_rate(self, rate: float, count: int | None = None) -> None: ...
     def end(self, how: How, code: int, reason: str, subscription: str | None) -> int: ...
     async def send_rubbish(self, kind: Rubbish, subscription: str | None) -> bool: ...
@@ -75,10 +86,12 @@ def routes(simulator: Controlled) -> list[web.RouteDef]:
         "/control/stop-stream": control.stop_stream,
         "/control/revoke-tokens": control.revoke_tokens,
         "/control/client-secrets": control.client_secrets,
+        "/control/webhook": control.webhook,
     }
     return [
         web.get("/control/state", control.state),
         web.get("/control/journal", _explained(control.journal)),
+        web.get("/control/webhook/journal", _explained(control.posts)),
         *(web.post(path, _explained(handler)) for path, handler in post.items()),
     ]
 
@@ -138,6 +151,24 @@ class _Control:
     async def revoke_tokens(self, request: web.Request) -> web.Response:
         self._simulator.revoke_tokens(refresh=(await _body(request, Revoke)).refresh)
         return _json({"revoked": True})
+
+    async def webhook(self, request: web.Request) -> web.Response:
+        body = await _body(request, Webhook)
+        self._simulator.point_webhook(body.url, body.secret, body.retry_scale)
+        return _json({"url": body.url})
+
+    async def posts(self, request: web.Request) -> web.Response:
+        """NDJSON of the posts after `since`, at most `limit` of them."""
+        since, limit = int(request.query.get("since", "0")), int(request.query.get("limit", "10000"))
+        lines = [
+            msgspec.json.encode(
+                msgspec.structs.asdict(posted) | {"content": posted.content.decode(errors="replace")}
+            )
+            for posted in self._simulator.posted_since(since, limit)
+        ]
+        return web.Response(
+            body=b"".join(line + b"\n" for line in lines), content_type="application/x-ndjson"
+        )
 
     async def client_secrets(self, request: web.Request) -> web.Response:
         secrets = (await _body(request, Secrets)).secrets

@@ -60,6 +60,10 @@ class Faults(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Hold every Nth event back for `late_seconds`."""
     late_seconds: Seconds = 5.0
 
+    # the webhook; what happens to the stream happens to it too
+    webhook_slow_seconds: Seconds = 0
+    """Take so long to send the body of each request."""
+
     # the token endpoint
     token_delay_seconds: Seconds = 0
     token_status: Status = 0

@@ -26,6 +26,7 @@ from zoomrelay.simulator.script import Script, encode
 from zoomrelay.simulator.stories import DEFAULT_MIX
 from zoomrelay.simulator.stream import Stream
 from zoomrelay.simulator.tokens import Credentials, TokenBook
+from zoomrelay.simulator.webhooks import Posted, Webhooks
 from zoomrelay.simulator.wire import Frame
 
 SUBSCRIPTION = "SimulatedSubscription0"
@@ -55,6 +56,9 @@ class Simulator:
         refresh_expires_in_seconds: float = REFRESH_LIFE_SECONDS,
         on_second_connection: OnSecondConnection = "kick-old",
         faults: Faults | None = None,
+        webhook_url: str = "",
+        webhook_secret: str = "",
+        webhook_retry_scale: float = 1.0,
         journal_limit: int = 200_000,
         clock: Clock | None = None,
     ) -> None:
@@ -84,6 +88,14 @@ class Simulator:
             on_second_connection=on_second_connection,
             changed=self._changed,
         )
+        self.webhooks = Webhooks(
+            self.faults,
+            self._clock,
+            Random(f"webhooks {seed}"),
+            limit=journal_limit,
+            changed=self._changed,
+        )
+        self._webhook = webhook_url, webhook_secret or secret_token, webhook_retry_scale
         self._stream = Stream(
             Script(Random(seed), mix=mix),
             self._gateway,
@@ -93,13 +105,16 @@ class Simulator:
             count=count,
             secret_token=secret_token,
             changed=self._changed,
+            by_webhook=self.webhooks.send,
         )
         self._rubbish = 0
 
     # --- life ---------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        """Listen and start to emit. Raises `OSError` if the port is taken."""
+        """Listen and start to emit. Raises `OSError` if the port is taken, `ValueError` where the webhook's
+        address is none."""
+        self.webhooks.point(*self._webhook)
         app = web.Application()
         app.add_routes(
             [
@@ -133,6 +148,7 @@ class Simulator:
         self._task.cancel()
         (end,) = await asyncio.gather(self._task, return_exceptions=True)
         await self._part()
+        await self.webhooks.close()
         self._gateway.abort()
         await self._runner.cleanup()
         if isinstance(end, Exception):
@@ -219,6 +235,10 @@ class Simulator:
         self._rubbish += 1
         return await self._stream.send_raw(rubbish(kind, self._rubbish), subscription)
 
+    def point_webhook(self, url: str, secret: str, retry_scale: float) -> None:
+        """Send events there too from now on, once the challenge was answered. Raises `ValueError`."""
+        self.webhooks.point(url, secret or self.secret_token, retry_scale)
+
     def set_rate(self, rate: float, count: int | None = None) -> None:
         """Emit `rate` events per second from now on, and stop after `count` of them."""
         self._stream.rate = rate
@@ -282,6 +302,10 @@ class Simulator:
         """Up to `limit` entries of the journal after `number`."""
         return list(islice(self.journal.since(number), limit))
 
+    def posted_since(self, number: int, limit: int) -> list[Posted]:
+        """Up to `limit` posts to the webhook after `number`."""
+        return list(islice(self.webhooks.since(number), limit))
+
     def state(self) -> dict[str, object]:
         """Everything at a glance, as `GET /control/state` shows it."""
         return {
@@ -298,6 +322,7 @@ class Simulator:
             "tokens_issued": self.tokens.issued,
             "tokens_revoked": self._endpoint.revocations,
             "rest_requests": self._rest.requests,
+            "webhook": self.webhooks.state(),
             "faults": self.faults,
         }
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from zoomrelay.clock import Clock
+from zoomrelay.event import WEBHOOK
 from zoomrelay.simulator.disorder import Disorder
 from zoomrelay.simulator.faults import Faults
 from zoomrelay.simulator.gateway import Gateway
@@ -33,13 +34,15 @@ class Stream:
         count: int | None,
         secret_token: str,
         changed: Callable[[], None],
+        by_webhook: Callable[[Sequence[bytes]], None] = lambda _contents: None,
     ) -> None:
         """`rate` in events per second; after `count` of them the stream stops by itself. `changed` is
-        called after every batch."""
+        called after every batch. `by_webhook` gets what every subscription gets."""
         self._script = script
         self._gateway = gateway
         # Each subscription is a stream of its own to Zoom, so each falls into disorder by itself.
-        self._disorders = {name: Disorder(faults) for name in gateway.subscriptions}
+        self._disorders = {name: Disorder(faults) for name in (*gateway.subscriptions, WEBHOOK)}
+        self._by_webhook = by_webhook
         self._clock = clock
         self._secret_token = secret_token
         self._changed = changed
@@ -129,6 +132,9 @@ class Stream:
 
     async def _deliver(self, subscription: str, frames: Sequence[Frame]) -> bool:
         if not frames:
+            return True
+        if subscription == WEBHOOK:
+            self._by_webhook([frame.content for frame in frames if frame.kind == "event"])
             return True
         heard = self._gateway.deliver(subscription, frames)
         self._changed()

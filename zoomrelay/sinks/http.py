@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Mapping, Sequence
 
+import structlog
 from multidict import istr
 from yarl import URL
 
@@ -19,6 +20,8 @@ from zoomrelay.sinks.compression import compressor
 from zoomrelay.sinks.formats import registry
 from zoomrelay.sinks.formats.zoom_webhook import ZoomWebhook
 from zoomrelay.sinks.http_connection import Answer, HttpConnection
+
+log = structlog.get_logger()
 
 WEBHOOK_ID, WEBHOOK_ATTEMPT = istr("webhook-id"), istr("webhook-attempt")
 WEBHOOK_REPLAY = istr("webhook-replay")
@@ -71,7 +74,10 @@ class HttpSink:
         self._judge(await self._connection.post(body, headers))
 
     async def reopen(self) -> None:
-        """Nothing to do: there are no files."""
+        """Certificates, keys and authorities are used as their files are now. Raises `SinkUnavailable` where
+        they cannot be; those of before stay in use."""
+        if await self._connection.reopen():
+            log.info("sink.certificates_reread", sink=self.name)
 
     async def close(self) -> None:
         await self._connection.close()

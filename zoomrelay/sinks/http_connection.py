@@ -6,8 +6,10 @@ import asyncio
 import io
 import os
 import ssl
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import NamedTuple
 from urllib.request import getproxies, proxy_bypass
 
@@ -46,29 +48,60 @@ class HttpConnection:
         url = URL(config.url)
         self._config = config
         self._url = url.with_fragment(None)
-        self._place = f"{url.host_subcomponent}:{url.port}"
         self._session: aiohttp.ClientSession | None = None
+        self._under_way: Counter[aiohttp.ClientSession] = Counter()
+        self._certificates: list[bytes] = []
 
     async def open(self) -> None:
         """Connects to nobody yet; raises `SinkUnavailable` where certificates cannot be used. Does nothing
         where it is open already."""
         if self._session is None:
+            self._certificates = self._read_certificates()
             self._session = self._new_session()
+
+    async def reopen(self) -> bool:
+        """Read the files of certificates, keys and authorities anew; whether another content was found. New
+        requests then go out on new connections, those under way come to their end on the old ones. Raises
+        `SinkUnavailable` where the files cannot be used; the old ones stay in use."""
+        found = self._read_certificates()
+        old = self._session
+        if old is None or found == self._certificates:
+            return False
+        self._session, self._certificates = self._new_session(), found
+        if not self._under_way[old]:
+            await old.close()
+        return True
 
     async def close(self) -> None:
         session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        for one in {session, *self._under_way}:
+            if one is not None:
+                await one.close()
 
     async def post(self, body: bytes, headers: Mapping[istr, str], *, whole: bool = False) -> Answer:
         """The answer; `whole` waits for its body whatever the status is. Raises `SinkUnavailable` where none
         came in time."""
+        session = self._session
+        if session is None:
+            raise SinkUnavailable("not open")
+        self._under_way[session] += 1
         try:
             async with asyncio.timeout(self._config.timeout_seconds):
-                response = await self._post(body, headers)
+                response = await self._post(session, body, headers)
+            return await _answer(response, whole=whole)
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
-            raise SinkUnavailable(self._trouble(error)) from _presentable(error)
-        return await _answer(response, whole=whole)
+            words = in_words(error, self._url, self._config.timeout_seconds)
+            raise SinkUnavailable(words) from _presentable(error)
+        finally:
+            await self._ended(session)
+
+    async def _ended(self, session: aiohttp.ClientSession) -> None:
+        """A request has; with the last one, a session that was replaced goes."""
+        self._under_way[session] -= 1
+        if not self._under_way[session]:
+            del self._under_way[session]
+            if session is not self._session:
+                await session.close()
 
     def _new_session(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
@@ -79,7 +112,7 @@ class HttpConnection:
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             # Not `trust_env`: that asks the environment, in a thread, for every single request.
-            proxy=self._config.proxy or _proxy(self._url),
+            proxy=self._config.proxy or proxy_for(self._url),
         )
 
     def _tls(self) -> ssl.SSLContext | bool:
@@ -97,46 +130,63 @@ class HttpConnection:
                 raise SinkUnavailable(f"cert_file {config.cert_file}: {error.strerror or error}") from error
         return context
 
-    async def _post(self, body: bytes, headers: Mapping[istr, str]) -> aiohttp.ClientResponse:
+    def _read_certificates(self) -> list[bytes]:
+        """What is in the files, to tell whether it is still the same."""
+        config = self._config
+        return [_content(file) for file in (config.ca_file, config.cert_file, config.key_file) if file]
+
+    async def _post(
+        self, session: aiohttp.ClientSession, body: bytes, headers: Mapping[istr, str]
+    ) -> aiohttp.ClientResponse:
         """The answer's head. A stale connection, closed by the receiver while idle, costs a second try
         here rather than a failure: for a POST, aiohttp leaves that decision to us."""
         began = asyncio.get_running_loop().time()
         try:
-            return await self._post_once(body, headers)
+            return await self._post_once(session, body, headers)
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError) as error:
             fresh = isinstance(error, aiohttp.ClientConnectorError)
             if fresh or asyncio.get_running_loop().time() - began > STALE_SECONDS:
                 raise
-        return await self._post_once(body, headers)
+        return await self._post_once(session, body, headers)
 
-    async def _post_once(self, body: bytes, headers: Mapping[istr, str]) -> aiohttp.ClientResponse:
-        if self._session is None:
-            raise SinkUnavailable("not open")
+    async def _post_once(
+        self, session: aiohttp.ClientSession, body: bytes, headers: Mapping[istr, str]
+    ) -> aiohttp.ClientResponse:
         data = body if len(body) <= LARGE_BYTES else io.BytesIO(body)
-        return await self._session.post(self._url, data=data, headers=headers, allow_redirects=False)
+        return await session.post(self._url, data=data, headers=headers, allow_redirects=False)
 
-    def _trouble(self, error: Exception) -> str:
-        """What went wrong, in our own words: those of aiohttp may hold the whole URL."""
-        match error:
-            case TimeoutError():
-                return f"no answer from {self._place} within {self._config.timeout_seconds:g} s"
-            case aiohttp.ClientHttpProxyError():
-                return f"the proxy answered HTTP {error.status}"
-            case aiohttp.ClientProxyConnectionError():
-                return f"cannot connect to the proxy {error.host}:{error.port}"
-            case aiohttp.ClientConnectorCertificateError():
-                return f"certificate of {self._place} not trusted: {error.certificate_error}"
-            case aiohttp.ClientConnectorDNSError() | UnicodeError():  # the latter for "crm..internal"
-                return f"no address found for {self._url.host}"
-            case aiohttp.ClientConnectorSSLError():
-                return f"TLS handshake with {self._place} failed: {error.strerror}"
-            case aiohttp.ClientConnectorError():
-                why = os.strerror(error.errno) if error.errno else error.strerror
-                return f"cannot connect to {self._place}: {why}"
-            case aiohttp.ClientResponseError():
-                return f"{self._place} does not answer in HTTP"
-            case _:
-                return f"{self._place} closed the connection without an answer"
+
+def in_words(error: Exception, url: URL, timeout_seconds: float) -> str:
+    """What went wrong with a request to `url`, in our own words: those of aiohttp may hold all of it."""
+    place = f"{url.host_subcomponent}:{url.port}"
+    match error:
+        case TimeoutError():
+            return f"no answer from {place} within {timeout_seconds:g} s"
+        case aiohttp.ClientHttpProxyError():
+            return f"the proxy answered HTTP {error.status}"
+        case aiohttp.ClientProxyConnectionError():
+            return f"cannot connect to the proxy {error.host}:{error.port}"
+        case aiohttp.ClientConnectorCertificateError():
+            return f"certificate of {place} not trusted: {error.certificate_error}"
+        case aiohttp.ClientConnectorDNSError() | UnicodeError():  # the latter for "crm..internal"
+            return f"no address found for {url.host}"
+        case aiohttp.ClientConnectorSSLError():
+            return f"TLS handshake with {place} failed: {error.strerror}"
+        case aiohttp.ClientConnectorError():
+            why = os.strerror(error.errno) if error.errno else error.strerror
+            return f"cannot connect to {place}: {why}"
+        case aiohttp.ClientResponseError():
+            return f"{place} does not answer in HTTP"
+        case _:
+            return f"{place} closed the connection without an answer"
+
+
+def proxy_for(url: URL) -> str | None:
+    """The environment's proxy for `url`, by the usual HTTP_PROXY, HTTPS_PROXY and NO_PROXY."""
+    proxy = getproxies().get(url.scheme)
+    if not proxy or proxy_bypass(url.host or ""):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
 
 
 async def _answer(response: aiohttp.ClientResponse, *, whole: bool) -> Answer:
@@ -159,6 +209,14 @@ async def _start_of_body(content: aiohttp.StreamReader) -> bytes:
     return bytes(body)
 
 
+def _content(file: Path) -> bytes:
+    """Nothing where it cannot be read: whoever loads it says so."""
+    try:
+        return file.read_bytes()
+    except OSError:
+        return b""
+
+
 def _own_headers(config: HttpSinkConfig) -> CIMultiDict[str]:
     """The headers of every request, those of the configuration last."""
     headers = CIMultiDict({"user-agent": f"zoomrelay/{__version__}"})
@@ -174,14 +232,6 @@ def _own_headers(config: HttpSinkConfig) -> CIMultiDict[str]:
 def _no_password() -> str:
     """For a key that is encrypted: without this, OpenSSL would ask for it on the terminal."""
     return ""
-
-
-def _proxy(url: URL) -> str | None:
-    """The environment's proxy for `url`, by the usual HTTP_PROXY, HTTPS_PROXY and NO_PROXY."""
-    proxy = getproxies().get(url.scheme)
-    if not proxy or proxy_bypass(url.host or ""):
-        return None
-    return proxy if "://" in proxy else f"http://{proxy}"
 
 
 def _presentable(error: Exception) -> Exception | None:

@@ -9,6 +9,7 @@ All methods are called on the event loop's thread.
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -32,6 +33,20 @@ class Outcome(StrEnum):
     EXPIRED = "expired"
 
 
+class Failing(msgspec.Struct, frozen=True, gc=False):
+    """What a worker knows of an event that fails, for itself: a spool gives it back with the event, and to
+    nobody else."""
+
+    since: float
+    """When it failed first, in its worker's time."""
+    strikes: int
+    """How many of its failures came when others had been taken since the failure before."""
+    successes: int
+    """What the sink had taken at the latest."""
+    struck: bool
+    """Whether the latest was such a failure."""
+
+
 class Item(msgspec.Struct, frozen=True, gc=False):
     """An event waiting for a sink."""
 
@@ -43,6 +58,8 @@ class Item(msgspec.Struct, frozen=True, gc=False):
     """How long it had waited, while its sink was healthy, before it was parked."""
     redriven: bool = False
     """It comes from the dead letters, at somebody's request."""
+    failing: Failing | None = None
+    """What the same worker noted when it parked it."""
 
 
 class Death(msgspec.Struct, frozen=True):
@@ -68,6 +85,8 @@ class Parked(msgspec.Struct, frozen=True):
     """Attempts made on the head."""
     waited_seconds: float
     """How long the head has waited while its sink was healthy."""
+    failing: Failing | None = None
+    """Of the head; comes back with it, as long as the reader is the same."""
 
 
 @dataclass(slots=True)
@@ -126,6 +145,28 @@ def everything(_name: str, _source: str) -> bool:
     return True
 
 
+URGENT = "\x00urgent "
+"""Begins the names of lanes of urgent events; no key of Zoom's begins so."""
+
+
+def lane_of(key: str, *, urgent: bool) -> str:
+    """The lane of events with this key: urgent ones keep their order among themselves. Empty without one."""
+    return URGENT + key if key and urgent else key
+
+
+@dataclass(frozen=True, slots=True)
+class Urgency:
+    """Which events of a sink overtake its backlog, and until when."""
+
+    deadline_seconds: Callable[[str], float]
+    """Event name -> how long after its receipt it is still of use; infinite: it is not urgent."""
+    longest_seconds: float
+    """The longest of these that ends."""
+
+    def is_urgent(self, name: str) -> bool:
+        return self.deadline_seconds(name) < math.inf
+
+
 @dataclass(frozen=True, slots=True)
 class SinkStart:
     """A sink of the configuration, as the spool must know it."""
@@ -134,7 +175,10 @@ class SinkStart:
     start: str = "now"
     """`now` or `oldest`: where a sink begins that the spool has not met before."""
     wants: Callable[[str, str], bool] = everything
-    """(event name, source) -> whether it would be delivered; asked only when space is short."""
+    """(event name, source) -> whether it would be delivered; asked only when space is short, and of urgent
+    events."""
+    urgency: Urgency | None = None
+    """For sinks that call `read_urgent`."""
 
 
 @dataclass(slots=True)
@@ -254,6 +298,13 @@ class Reading(Protocol):
         whose time has come, redriven dead letters, then new events in order of arrival, and only where
         there is none of these, what is replayed. Waits until there is something. Cancelling loses
         nothing."""
+        ...
+
+    async def read_urgent(self, sink: str, max_events: int) -> Sequence[Item]:
+        """Events with a deadline that is still ahead, out of a backlog that is more than `read` is about to
+        hand out: in order of arrival, few with the reader at once. `read` leaves out what was handed out
+        here. Waits until there is something; for ever where the sink has no `urgency`. May wait at the
+        same time as `read`. Cancelling loses nothing."""
         ...
 
     def settle(self, sink: str, settlement: Settlement) -> None:

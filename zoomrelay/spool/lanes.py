@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from zoomrelay.spool.base import Item, Token
+from zoomrelay.spool.base import Failing, Item, Token
 
 
 @dataclass(slots=True)
@@ -23,7 +23,9 @@ class Lane:
     attempts: int = 0
     waited_seconds: float = 0.0
     head: Token = 0
-    """The event that `attempts` and `waited_seconds` speak of; 0 once it has left."""
+    """The event that `attempts`, `waited_seconds` and `failing` speak of; 0 once it has left."""
+    failing: Failing | None = None
+    """In memory only, and for the reader that said so."""
     waiting: int = 0
     """Parked events that are not handed out."""
     lent: int = 0
@@ -39,7 +41,7 @@ class Lane:
         """The item as it leaves for the reader: only the head was tried before."""
         if item.token != self.head:
             return item
-        return Item(item.token, item.event, self.attempts, self.waited_seconds)
+        return Item(item.token, item.event, self.attempts, self.waited_seconds, failing=self.failing)
 
 
 class Lanes:
@@ -75,12 +77,25 @@ class Lanes:
         self.size_bytes += size_bytes
         heapq.heappush(self._due, (lane.until, name))
 
-    def retry_at(self, name: str, until: float, head: Token, attempts: int, waited_seconds: float) -> None:
+    def retry_at(
+        self,
+        name: str,
+        until: float,
+        head: Token,
+        attempts: int,
+        waited_seconds: float,
+        failing: Failing | None = None,
+    ) -> None:
         """Say when a lane is due and, where `head` is the first of it, what was tried on that."""
         lane = self.by_name[name]
         lane.until = until
         if not lane.head or head <= lane.head:
-            lane.head, lane.attempts, lane.waited_seconds = head, attempts, waited_seconds
+            lane.head, lane.attempts, lane.waited_seconds, lane.failing = (
+                head,
+                attempts,
+                waited_seconds,
+                failing,
+            )
         heapq.heappush(self._due, (until, name))
 
     # --- to the reader and back ---------------------------------------------------------------------
@@ -122,6 +137,8 @@ class Lanes:
             lane.lent = 0
             heapq.heappush(self._due, (lane.until, name))
         self._lent.clear()
+        for lane in self.by_name.values():
+            lane.failing = None
 
     # --- ends ---------------------------------------------------------------------------------------
 
@@ -155,7 +172,7 @@ class Lanes:
         if lane.ready:
             heapq.heappush(self._due, (lane.until, name))
         if head_left and lane.head:
-            lane.head, lane.attempts, lane.waited_seconds = 0, 0, 0.0
+            lane.head, lane.attempts, lane.waited_seconds, lane.failing = 0, 0, 0.0, None
             return True
         return False
 
@@ -166,7 +183,7 @@ class Redriven:
     def __init__(self) -> None:
         self._waiting: dict[int, float] = {}
         self._lent: set[int] = set()
-        self._tried: dict[int, tuple[int, float]] = {}
+        self._tried: dict[int, tuple[int, float, Failing | None]] = {}
 
     def __contains__(self, number: int) -> bool:
         return number in self._waiting or number in self._lent
@@ -182,15 +199,20 @@ class Redriven:
         self._lent.discard(number)
         self._waiting[number] = at
 
-    def retry(self, number: int, at: float, attempts: int, waited_seconds: float) -> None:
+    def retry(
+        self, number: int, at: float, attempts: int, waited_seconds: float, failing: Failing | None
+    ) -> None:
         """The reader gives it back: hand it out at this moment, with what was tried since it was redriven."""
         self.add(number, at)
-        self._tried[number] = attempts, waited_seconds
+        self._tried[number] = attempts, waited_seconds, failing
 
     def with_history(self, item: Item) -> Item:
         """The item as it leaves for the reader. What was tried does not survive a restart."""
         tried = self._tried.get(-item.token)
-        return item if tried is None else Item(item.token, item.event, *tried, redriven=True)
+        if tried is None:
+            return item
+        attempts, waited_seconds, failing = tried
+        return Item(item.token, item.event, attempts, waited_seconds, redriven=True, failing=failing)
 
     def due(self, now: float, limit: int) -> list[int]:
         """Numbers of dead letters to hand out now."""
@@ -209,6 +231,7 @@ class Redriven:
         """The reader is gone."""
         self._waiting.update(dict.fromkeys(self._lent, now))
         self._lent.clear()
+        self._tried = {number: (*tried[:2], None) for number, tried in self._tried.items()}
 
     def forget(self, numbers: Iterable[int]) -> None:
         """These dead letters are gone, or dead again."""

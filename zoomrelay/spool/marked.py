@@ -30,9 +30,12 @@ from zoomrelay.spool.eviction import Eviction, OnShed
 from zoomrelay.spool.marks import Changes, SinkMarks
 from zoomrelay.spool.recent import Recent
 from zoomrelay.spool.replay import ReplayQueue
+from zoomrelay.spool.urgent import UrgentQueue
 
 _LANE_PORTION = 32
 """Parked events of one lane that are handed out at once."""
+_AHEAD_EVENTS = 1024
+_AHEAD_BYTES = 1024 * 1024
 _ORPHANS_EVERY_SECONDS = 60.0
 _RECHECK_SECONDS = 60.0
 """A timer of the loop stands still while the machine is suspended; `Clock.elapsed` does not."""
@@ -49,6 +52,7 @@ class MarkedSpool(ABC):
         """Up to here, events that no lagging sink wants were taken out when space was short."""
         self._marks: dict[str, SinkMarks] = {}
         self._wake: dict[str, asyncio.Event] = {}
+        self._wake_urgent: dict[str, asyncio.Event] = {}
         self._starts: dict[str, SinkStart] = {}
         self._eviction = Eviction(self._marks, self._starts, on_shed)
         self._sources: dict[tuple[str, str], SourceCounts] = {}
@@ -81,7 +85,9 @@ class MarkedSpool(ABC):
         if marks.given_up:
             marks.give_up(self._last)
         marks.orphaned_seconds = None
+        marks.urgent = UrgentQueue(sink, sink.urgency) if sink.urgency is not None else None
         self._wake.setdefault(sink.name, asyncio.Event())
+        self._wake_urgent.setdefault(sink.name, asyncio.Event())
 
     def _age_orphans(self, *, every_seconds: float = 0.0) -> None:
         """Count running time for orphans; give up the backlog of those whose day is over."""
@@ -100,7 +106,17 @@ class MarkedSpool(ABC):
     # --- reading ------------------------------------------------------------------------------------
 
     async def read(self, sink: str, max_events: int, max_bytes: int) -> list[Item]:
-        marks, wake = self._marks[sink], self._wake[sink]
+        marks = self._marks[sink]
+        marks.asking = max_events
+        try:
+            return await self._read_due(marks, max_events, max_bytes)
+        finally:
+            marks.asking = 0
+            if marks.urgent is not None and marks.handed < self._last:
+                self._wake_urgent[sink].set()
+
+    async def _read_due(self, marks: SinkMarks, max_events: int, max_bytes: int) -> list[Item]:
+        wake = self._wake[marks.name]
         while True:
             wake.clear()
             items = await self._next(marks, max_events, max_bytes)
@@ -109,10 +125,41 @@ class MarkedSpool(ABC):
             if marks.handed >= self._last:
                 await self._wait(wake, marks)
 
+    async def read_urgent(self, sink: str, max_events: int) -> list[Item]:
+        marks, wake = self._marks[sink], self._wake_urgent[sink]
+        while True:
+            wake.clear()
+            items, held_back = marks.hand_out_urgent(self._last, max_events, self._now_ms())
+            if held_back:
+                self._store(marks, marks.park_behind(held_back))
+            if items:
+                return items
+            if marks.urgent is not None and marks.may_look_ahead(self._last):
+                if marks.urgent.found:
+                    continue
+                if marks.urgent.position < self._last:
+                    await self._look_ahead(marks, marks.urgent)
+                    continue
+            await wake.wait()
+
+    async def _look_ahead(self, marks: SinkMarks, urgent: UrgentQueue) -> None:
+        """Look through the next portion of the stream. What cannot be read there waits for its turn."""
+        after = urgent.position
+        items = self._recent.after(after, _AHEAD_EVENTS, _AHEAD_BYTES)
+        position = items[-1].token if items else 0
+        if not items:
+            items, position = await self._read_ahead(after, urgent.since_ms(self._now_ms()))
+        if marks.urgent is urgent:
+            urgent.add(items, after, position, self._now_ms())
+        await asyncio.sleep(0)  # a long way must not hold up the loop
+
+    def _now_ms(self) -> float:
+        return self._clock.wall() * 1000
+
     async def _next(self, marks: SinkMarks, max_events: int, max_bytes: int) -> list[Item]:
         now = self._clock.elapsed()
         due = marks.lanes.next_due()
-        if due is not None and due[0] <= now and marks.handed >= marks.frontier:
+        if due is not None and due[0] <= now and marks.may_return(due[1]):
             return await self._next_parked(marks, due[1], min(max_events, _LANE_PORTION))
         numbers = marks.redriven.due(now, max_events)
         if numbers:
@@ -179,6 +226,8 @@ class MarkedSpool(ABC):
         self._store(marks, marks.settle(settlement, self._clock.elapsed()))
         if marks.lanes.by_name or settlement.parked or marks.replay is not None:
             self._wake[sink].set()
+        if marks.urgent is not None:
+            self._wake_urgent[sink].set()
 
     # --- replays ------------------------------------------------------------------------------------
 
@@ -220,6 +269,8 @@ class MarkedSpool(ABC):
 
     def _wake_readers(self) -> None:
         for wake in self._wake.values():
+            wake.set()
+        for wake in self._wake_urgent.values():
             wake.set()
 
     def _live(self) -> list[SinkMarks]:
@@ -294,6 +345,11 @@ class MarkedSpool(ABC):
     async def _read_held(self, after: Token, end: Token) -> tuple[list[Item], Token, int]:
         """The next portion of what is held in the stream behind `after`, whoever has it: the events up to
         the second number, which is at most `end`, and how many could not be read."""
+
+    @abstractmethod
+    async def _read_ahead(self, after: Token, since_ms: int) -> tuple[list[Item], Token]:
+        """A portion of what is held in the stream behind `after` and may have been received at `since_ms` or
+        later, and the number up to which that was looked through."""
 
     @abstractmethod
     def _oldest(self) -> Token:

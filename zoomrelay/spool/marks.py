@@ -5,6 +5,7 @@ ended (or is parked, which is kept apart), numbers in `above` have ended out of 
 `handed` were given to its reader. So the state stays small: the reader's window bounds `above`.
 
 A parked lane is a queue of its own, beside the stream: its events are no longer counted in the marks.
+Urgent events may be with the reader before their turn (`urgent`): then they are in `ahead`.
 A negative token names a dead letter that is tried again.
 """
 
@@ -14,11 +15,16 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from zoomrelay.spool.base import Death, Item, Outcome, Parked, Settlement, SinkCounts, Token
+from zoomrelay.event import Event
+from zoomrelay.spool.base import URGENT, Death, Item, Outcome, Parked, Settlement, SinkCounts, Token, lane_of
 from zoomrelay.spool.lanes import Lanes, Redriven
 from zoomrelay.spool.ranges import Ranges
 from zoomrelay.spool.replay import ReplayQueue
+from zoomrelay.spool.urgent import UrgentQueue
 
+MOST_RANGES = 16_384
+"""Of numbers that have ended out of order. They are written with each commit that ends something: beyond this
+urgent events wait for their turn."""
 ORPHAN_SECONDS = 24 * 3600.0
 """For how much running time a sink that left the configuration keeps its backlog."""
 
@@ -48,10 +54,17 @@ class SinkMarks:
         self.handed = start
         self.frontier = start
         """Below it, events may come again that stand before parked ones: lanes wait until it is passed."""
+        self.urgent_frontier = start
+        """The same for lanes of urgent events, which come again ahead of the others."""
+        self.asking = 0
+        """How many events its reader waits for; 0 while it does not read."""
         self.above = Ranges()
         self.lanes = Lanes()
         self.redriven = Redriven()
         self.replay: ReplayQueue | None = None
+        self.urgent: UrgentQueue | None = None
+        self.ahead: set[Token] = set()
+        """Urgent events that are with the reader and were given to it before their turn."""
         self.counts = SinkCounts()
         self.orphaned_seconds: float | None = None
         """For how much running time the configuration has not named it; None while it does."""
@@ -74,7 +87,7 @@ class SinkMarks:
 
     def known_to(self) -> Token:
         """The newest number that this sink has seen for certain."""
-        return max([self.low, *(end for _, end in self.above)])
+        return max(self.low, self.above.last)
 
     def has_ended(self, token: Token) -> bool:
         """Whether this number is out of the stream for this sink (ended, or parked)."""
@@ -86,16 +99,46 @@ class SinkMarks:
         """Note that these new events (all up to the last of them) leave for the reader. Gives those that
         may go, and those that must wait behind a parked lane; the caller parks them."""
         self.handed = max(self.handed, items[-1].token)
-        if self.above or items[0].token <= self.low:
-            items = [item for item in items if not self.has_ended(item.token)]
+        if self.above or self.ahead or items[0].token <= self.low:
+            items = [item for item in items if self._is_there(item.token)]
         if items:
             self._note_age(items)
+        return self._without_held_back(items)
+
+    def hand_out_urgent(self, last: Token, limit: int, now_ms: float) -> tuple[list[Item], list[Item]]:
+        """The same for urgent events that are still in time, before their turn: at most `limit` of those that
+        `urgent` has found."""
+        if self.urgent is None or not self.may_look_ahead(last):
+            return [], []
+        self.urgent.pass_to(self.handed)
+        items = self.urgent.take(min(limit, self.urgent.window - len(self.ahead)), now_ms, self._is_there)
+        self.ahead.update([item.token for item in items])
+        return self._without_held_back(items)
+
+    def may_look_ahead(self, last: Token) -> bool:
+        """Whether urgent events are to overtake others: there are more than the reader is about to get, and
+        few enough have ended out of order to be kept track of."""
+        return (
+            self.urgent is not None
+            and last - self.handed > self.asking
+            and len(self.ahead) < self.urgent.window
+            and len(self.above) < MOST_RANGES
+        )
+
+    def _is_there(self, token: Token) -> bool:
+        """It is in the stream for this sink and not with the reader before its turn."""
+        return not self.has_ended(token) and token not in self.ahead
+
+    def _lane_of(self, event: Event) -> str:
+        return lane_of(event.key, urgent=self.urgent is not None and self.urgent.is_urgent(event.name))
+
+    def _without_held_back(self, items: list[Item]) -> tuple[list[Item], list[Item]]:
         if not self.lanes.by_name:
             return items, []
-        held_back = [item for item in items if self.lanes.holds_back(item.event.key)]
+        held_back = [item for item in items if self.lanes.holds_back(self._lane_of(item.event))]
         if not held_back:
             return items, []
-        return [item for item in items if not self.lanes.holds_back(item.event.key)], held_back
+        return [item for item in items if not self.lanes.holds_back(self._lane_of(item.event))], held_back
 
     def _note_age(self, items: list[Item]) -> None:
         while self._batches and self._batches[0][0] <= self.low:
@@ -106,7 +149,7 @@ class SinkMarks:
         """Set aside what `hand_out` held back."""
         changes = Changes()
         for item in items:
-            self._set_aside(item, item.event.key, 0.0, changes)
+            self._set_aside(item, self._lane_of(item.event), 0.0, changes)
         self._advance()
         return changes
 
@@ -118,13 +161,28 @@ class SinkMarks:
 
     def release(self, now: float) -> None:
         """The reader is gone: what it had is handed out again."""
+        self.frontier = self.next_frontier()
+        self.urgent_frontier = self.known_to()
         self.handed = self.low
-        self.frontier = self.known_to()
+        self.ahead.clear()
+        if self.urgent is not None:
+            self.urgent.begin_anew()
         self.lanes.take_back_all()
         self.redriven.take_back_all(now)
         if self.replay is not None:
             self.replay.take_back_all()
         self._batches.clear()
+
+    def next_frontier(self) -> Token:
+        """`frontier` for a reader that comes after this one. What has ended, or is parked, before its turn is
+        beyond it."""
+        return max(self.frontier, min(self.known_to(), self.handed))
+
+    def may_return(self, lane: str) -> bool:
+        """Whether nothing may come again that stands before the events of a parked lane."""
+        if self.urgent is None or not lane.startswith(URGENT):
+            return self.handed >= self.frontier
+        return max(self.handed, self.urgent.looked_to) >= self.urgent_frontier
 
     # --- settling -----------------------------------------------------------------------------------
 
@@ -153,6 +211,8 @@ class SinkMarks:
         if self.above or end > self.handed or tokens != list(range(self.low + 1, end + 1)):
             return False
         self.low = end
+        if self.ahead:
+            self.ahead.difference_update(tokens)
         self.counts.delivered += len(settlement.delivered)
         self.counts.filtered += len(settlement.filtered)
         self.counts.expired += len(settlement.expired)
@@ -173,7 +233,13 @@ class SinkMarks:
                 changes.lanes.add(lane)
             changes.unparked.append((lane, token))
             return True
-        return self.low < token <= self.handed and self.above.add(token, token) > 0
+        return self._is_out(token) and self.above.add(token, token) > 0
+
+    def _is_out(self, token: Token) -> bool:
+        """Whether the reader has it, or had it; from now on it does not."""
+        had = self.low < token and (token <= self.handed or token in self.ahead)
+        self.ahead.discard(token)
+        return had
 
     def _end_redriven(self, number: int, changes: Changes) -> None:
         if self.redriven.is_lent(number):
@@ -195,16 +261,17 @@ class SinkMarks:
         for item in parked.items:
             if item.token < 0:
                 if self.redriven.is_lent(-item.token):
-                    self.redriven.retry(-item.token, until, parked.attempts, parked.waited_seconds)
+                    self.redriven.retry(
+                        -item.token, until, parked.attempts, parked.waited_seconds, parked.failing
+                    )
             else:
                 lane = self._set_aside(item, parked.lane, until, changes)
                 if lane is not None:
                     heads.setdefault(lane, item.token)
         for lane, head in heads.items():
             tried = head == parked.items[0].token
-            self.lanes.retry_at(
-                lane, until, head, parked.attempts if tried else 0, parked.waited_seconds if tried else 0.0
-            )
+            history = (parked.attempts, parked.waited_seconds, parked.failing) if tried else (0, 0.0, None)
+            self.lanes.retry_at(lane, until, head, *history)
             changes.lanes.add(lane)
 
     def _set_aside(self, item: Item, name: str, until: float, changes: Changes) -> str | None:
@@ -213,7 +280,7 @@ class SinkMarks:
         if lane is not None:
             self.lanes.take_back(item.token)
             return lane
-        if not self.low < item.token <= self.handed or not self.above.add(item.token, item.token):
+        if not self._is_out(item.token) or not self.above.add(item.token, item.token):
             return None
         self.lanes.add(name, item, until)
         changes.parked.append((name, item))
@@ -268,6 +335,7 @@ class SinkMarks:
         self.above = Ranges()
         self.lanes = Lanes()
         self.redriven = Redriven()
+        self.ahead.clear()
         self._batches.clear()
 
     def _advance(self) -> None:

@@ -24,6 +24,8 @@ from zoomrelay.spool.marks import Changes, SinkMarks
 from zoomrelay.spool.memory_dead import DeadLetters
 from zoomrelay.spool.recent import cut
 
+_AHEAD_EVENTS = 1024
+
 
 class MemorySpool(MarkedSpool):
     """Keeps up to `max_bytes` of events; `on_shed(sink, count)` is told of losses."""
@@ -93,6 +95,13 @@ class MemorySpool(MarkedSpool):
 
     async def _read_held(self, after: Token, end: Token) -> tuple[list[Item], Token, int]:
         raise NotImplementedError("never asked, for there is no span")
+
+    async def _read_ahead(self, after: Token, since_ms: int) -> tuple[list[Item], Token]:
+        del since_ms  # nothing is gained by looking for it
+        start = max(after + 1, self._first)
+        end = min(start + _AHEAD_EVENTS, self._last + 1)
+        numbers = range(start, end)
+        return [item for number in numbers if (item := self._stream.get(number)) is not None], end - 1
 
     # --- dead letters -------------------------------------------------------------------------------
 

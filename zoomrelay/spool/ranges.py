@@ -24,6 +24,15 @@ class Ranges:
     def __bool__(self) -> bool:
         return bool(self._starts)
 
+    def __len__(self) -> int:
+        """How many ranges."""
+        return len(self._starts)
+
+    @property
+    def last(self) -> int:
+        """The greatest number; 0 for none."""
+        return self._ends[-1] if self._ends else 0
+
     def __iter__(self) -> Iterator[tuple[int, int]]:
         return iter(zip(self._starts, self._ends, strict=True))
 

@@ -42,6 +42,7 @@ from zoomrelay.spool.sqlite_questions import (
     dead_letter,
     dead_letters,
     dead_sinks,
+    late_to,
     load,
     missing,
     parked_items,
@@ -248,6 +249,14 @@ class SqliteSpool(SqliteRoom):
             log.error("spool.damaged_retained_events", count=damaged)
         items = [item for stretch in found for item in stretch.items if after < item.token <= end]
         return items, max(after + 1, found[-1].last), damaged
+
+    async def _read_ahead(self, after: Token, since_ms: int) -> tuple[list[Item], Token]:
+        last = self._last
+        after = await self._ask(late_to, after, since_ms, last)
+        found = await self._ask(stretches, after, last, MAX_EVENTS, MAX_BYTES, self._paths)
+        if not found:
+            return [], last
+        return [item for stretch in found for item in stretch.items], max(after + 1, found[-1].last)
 
     def _end_lost(self, marks: SinkMarks, start: Token, end: Token) -> None:
         """Numbers that are in no segment and have not ended went with a damaged file."""

@@ -144,7 +144,7 @@ def _marks_anew(connection: sqlite3.Connection, name: str, oldest: Token) -> Sin
             marks.above.add(token, token)
         else:
             marks.start -= 1  # one more that is this sink's
-    marks.frontier = marks.known_to()
+    marks.frontier = marks.urgent_frontier = marks.known_to()
     return marks
 
 
@@ -235,6 +235,18 @@ def span(connection: sqlite3.Connection, since_ms: int, until_ms: int, last: int
         (end, 1 + _OVERLAP_SEGMENTS),
     ).fetchone()
     return first - 1, min(max(end or 0, first - 1), last)
+
+
+def late_to(connection: sqlite3.Connection, token: Token, since_ms: int, last: Token) -> Token:
+    """The number, from `token` on, before the first run in which something was received at that time or
+    later; `last` where there is none. Looks at an index only."""
+    (first,) = connection.execute(
+        "SELECT first FROM segments INDEXED BY segments_sizes WHERE received_ms >= ?2"
+        " AND first >= (SELECT coalesce(max(first), 0) FROM segments WHERE first <= ?1 + 1)"
+        " ORDER BY first LIMIT 1",
+        (token, since_ms),
+    ).fetchone() or (last + 1,)
+    return min(max(token, first - 1), last)
 
 
 _OVERLAP_SEGMENTS = 8

@@ -64,6 +64,7 @@ def sink_row(marks: SinkMarks) -> Row:
             "start": marks.start,
             "low": marks.low,
             "above": list(marks.above),
+            "frontier": marks.next_frontier(),
             "orphaned_seconds": marks.orphaned_seconds,
             "counts": {name: getattr(marks.counts, name) for name in _DURABLE_COUNTS},
         }
@@ -76,7 +77,8 @@ def load_sink(name: str, state: Mapping[str, Any]) -> SinkMarks:
     marks = SinkMarks(name, state["start"])
     marks.low = marks.handed = state["low"]
     marks.above = Ranges([(start, end) for start, end in state["above"]])
-    marks.frontier = marks.known_to()
+    marks.frontier = state.get("frontier", marks.known_to())
+    marks.urgent_frontier = marks.known_to()
     marks.orphaned_seconds = state["orphaned_seconds"]
     marks.counts = SinkCounts(**state["counts"])
     return marks

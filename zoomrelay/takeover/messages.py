@@ -1,4 +1,4 @@
-"""What the two sides of a takeover tell each other (docs/decisions/0008-takeover.md has the order)."""
+"""What the two sides of a takeover tell each other (docs/decisions/0010-takeover.md has the order)."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from typing import Any, TextIO
 import structlog
 
 from zoomrelay.config.models import Config, HttpSinkConfig, LogConfig
+from zoomrelay.telemetry.recent_lines import RecentLines
 from zoomrelay.telemetry.redaction import (
     Redactor,
     protect,
@@ -31,6 +32,7 @@ __all__ = [
     "protect_config",
     "protect_pair",
     "protect_rotating",
+    "recent_lines",
     "redact",
     "set_level",
 ]
@@ -38,16 +40,22 @@ __all__ = [
 _OURS = "zoomrelay"
 _HEADER_SECRET_LENGTH = 12
 
+recent_lines = RecentLines()
+"""What this process has logged last, as JSON: of libraries warnings and errors only, whatever the level, for
+at `debug` they show the events that they carry."""
+
 
 def protect_config(config: Config) -> None:
     """Protects every secret of `config`, and the account ids."""
+    protect(*config.admin.secrets())
     for source in config.sources.values():
         protect(source.account_id)
         for client_secret in (source.client_secret, source.client_secret_next):
             if client_secret:
                 protect_pair(source.client_id, client_secret.get_secret_value())
-        if source.secret_token:
-            protect(source.secret_token.get_secret_value())
+        for secret_token in (source.secret_token, source.webhook and source.webhook.secret_token):
+            if secret_token:
+                protect(secret_token.get_secret_value())
     for sink in config.sinks.values():
         if isinstance(sink, HttpSinkConfig):
             _protect_sink(sink)
@@ -70,7 +78,9 @@ def configure_logging(config: LogConfig, *, stream: TextIO | None = None) -> Non
     console = config.format == "console" or (config.format == "auto" and stream.isatty())
     handler = _Handler(stream)
     handler.setFormatter(_formatter(console, colors=stream.isatty() and not os.environ.get("NO_COLOR")))
-    logging.getLogger().handlers[:] = [handler]
+    kept = _Keeping(recent_lines)
+    kept.setFormatter(_formatter(console=False, colors=False))
+    logging.getLogger().handlers[:] = [handler, kept]
     logging.captureWarnings(True)
     _configure_structlog()
     set_level(config.level)
@@ -105,6 +115,14 @@ class _Handler(logging.StreamHandler[TextIO]):
             self.stream.write(f"{words} ({cause.__name__ if cause else 'unknown'})\n")
         except (OSError, ValueError):
             pass  # standard error is gone; nobody is left to tell
+
+
+class _Keeping(_Handler):
+    """For `recent_lines`."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        ours = record.name == _OURS or record.name.startswith(f"{_OURS}.")
+        return (ours or record.levelno >= logging.WARNING) and bool(super().filter(record))
 
 
 class _Redacting(structlog.stdlib.ProcessorFormatter):

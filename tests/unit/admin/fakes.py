@@ -10,6 +10,7 @@ import msgspec
 
 from zoomrelay.admin.health import PathStatus, SinkStatus, SourceStatus, SpoolStatus, Status
 from zoomrelay.admin.tapping import Feed
+from zoomrelay.app.changes import Changes
 from zoomrelay.delivery.router import Route
 from zoomrelay.delivery.taps import Taps
 from zoomrelay.errors import ConfigError, ControlRefused, Problem
@@ -124,12 +125,22 @@ class FakeRelay:
         self.now = status()
         self.letters = {letter.number: letter for letter in letters}
         self.problems: list[Problem] = []
-        self.needs_restart: list[str] = []
+        self.changes = Changes()
         self.reloads = 0
         self.taps = Taps()
+        self.log = '{"event": "relay.started"}\n'
 
     def status(self) -> Status:
         return self.now
+
+    def metrics(self) -> bytes:
+        return b"zoomrelay_ready 1.0\n"
+
+    def stacks(self) -> str:
+        return "task intake\n"
+
+    def recent_log(self) -> str:
+        return self.log
 
     async def gaps(self) -> Sequence[dict[str, Any]]:
         return [{"from": "2026-01-01T00:00:00.000Z", "to": None, "seconds": 1.5, "cause": "closed"}]
@@ -137,11 +148,11 @@ class FakeRelay:
     async def upgrade(self) -> None:
         raise ControlRefused("one is under way", status=409)
 
-    async def reload(self) -> Sequence[str]:
+    async def reload(self) -> Changes:
         if self.problems:
             raise ConfigError(self.problems)
         self.reloads += 1
-        return self.needs_restart
+        return self.changes
 
     def privacy_fields(self) -> Mapping[str, str | None]:
         return {}

@@ -82,8 +82,10 @@ async def test_redrive_and_discard_say_how_many_there_were(client: ControlClient
 
 
 async def test_reload(client: ControlClient, relay: FakeRelay) -> None:
-    relay.needs_restart = ["spool"]
-    assert await ask(client.post, "/reload", dict[str, Any]) == {"needs_restart": ["spool"]}
+    relay.changes.needs_restart = ["spool.type"]
+    answer = await ask(client.post, "/reload", dict[str, Any])
+    nothing: dict[str, list[str]] = {name: [] for name in ("added", "removed", "changed", "waiting")}
+    assert answer == nothing | {"needs_restart": ["spool.type"]}
     relay.problems = [Problem("sinks.crm.url", "must be a URL", "write one")]
     with pytest.raises(ControlRefused, match=r"sinks\.crm\.url: must be a URL") as caught:
         await ask(client.post, "/reload", dict[str, Any])
@@ -116,6 +118,14 @@ async def test_other_requests_are_refused_in_words(client: ControlClient, path: 
     assert caught.value.status == status and str(caught.value)
 
 
+async def test_text_comes_as_it_is(client: ControlClient) -> None:
+    assert await ask(client.text, "/metrics") == "zoomrelay_ready 1.0\n"
+    assert await ask(client.text, "/stacks") == "task intake\n"
+    assert await ask(client.text, "/log") == '{"event": "relay.started"}\n'
+    with pytest.raises(ControlRefused):
+        await ask(client.text, "/nothing")
+
+
 async def test_no_answer_holds_a_secret(client: ControlClient, relay: FakeRelay) -> None:
     protect("planted-control-secret")
     path = lost_path(last_error="closed: said planted-control-secret", cure="planted-control-secret")
@@ -123,10 +133,12 @@ async def test_no_answer_holds_a_secret(client: ControlClient, relay: FakeRelay)
     letter = dead_letter(7, reason="HTTP 401", excerpt="bad planted-control-secret")
     relay.letters = {7: letter}
     relay.problems = [Problem("sinks", "planted-control-secret")]
+    relay.log = "planted-control-secret"
     answers = [
         repr(await ask(client.get, "/status", dict[str, Any])),
         repr(await ask(client.get, "/dlq", list[DeadLetter])),
         repr(await ask(client.get, "/dlq/7", DeadLetter)),
+        await ask(client.text, "/log"),
     ]
     with pytest.raises(ControlRefused) as caught:
         await ask(client.post, "/reload", dict[str, Any])

@@ -11,10 +11,12 @@ import aiohttp
 import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
+from pydantic import SecretStr
 
 from tests.unit.admin.fakes import FakeRelay, lost_path, source, spool, status
+from zoomrelay.admin.access import host_is_ours
 from zoomrelay.admin.collector import StatusCollector
-from zoomrelay.admin.server import AdminServer, host_is_ours
+from zoomrelay.admin.server import AdminServer
 from zoomrelay.errors import ConfigError
 from zoomrelay.telemetry.redaction import protect
 
@@ -102,11 +104,21 @@ async def test_metrics_can_be_parsed(server: AdminServer) -> None:
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_it_only_reads(server: AdminServer, path: str) -> None:
-    for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
+    for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PROPFIND"):
         response, _ = await ask(server, path, method)
-        assert response.status == 405
+        assert (response.status, response.headers["Allow"]) == (405, "GET, HEAD")
     response, text = await ask(server, path, "HEAD")
     assert (response.status, text) == (200, "")
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "DELETE"])
+@pytest.mark.parametrize(
+    "path",
+    ["/status", "/reload", "/dlq", "/dlq/redrive", "/replay", "/tap", "/livez/", "//", "/metrics/../reload"],
+)
+async def test_there_is_nothing_else(server: AdminServer, path: str, method: str) -> None:
+    response, _ = await ask(server, path, method)
+    assert response.status == 404
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/nothing"])
@@ -175,6 +187,76 @@ async def test_secrets_are_blotted_out(server: AdminServer, relay: FakeRelay) ->
     for path in ("/", "/readyz"):
         _, text = await ask(server, path)
         assert "Zoom said ***" in text and "planted-page" not in text
+
+
+# --- with a token -------------------------------------------------------------------------------------
+
+TOKEN = "planted-admin-token-0123456789"
+
+
+@pytest.fixture
+async def guarded(relay: FakeRelay) -> AsyncIterator[AdminServer]:
+    server = AdminServer("127.0.0.1:0", relay.status, CollectorRegistry(), token=lambda: SecretStr(TOKEN))
+    await server.open()
+    yield server
+    await server.close()
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz"])
+async def test_probes_need_no_token(guarded: AdminServer, path: str) -> None:
+    assert (await ask(guarded, path))[0].status == 200
+    assert (await ask(guarded, path, "POST"))[0].status == 405
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/metrics", "/nothing", "/livez/", "/livez/../metrics", "/%6detrics", "//livez"]
+)
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        None,
+        "",
+        "Bearer",
+        "Bearer ",
+        f"Bearer {TOKEN}x",
+        f"Bearer {TOKEN[:-1]}",
+        f"Bearer x{TOKEN}",
+        f"Basic {TOKEN}",
+        TOKEN,
+        "Bearer \xfc\xff",
+    ],
+)
+async def test_everything_else_does(guarded: AdminServer, path: str, authorization: str | None) -> None:
+    headers = {} if authorization is None else {"Authorization": authorization}
+    for method in ("GET", "HEAD", "POST"):
+        response, text = await ask(guarded, path, method, **headers)
+        assert (response.status, response.headers["WWW-Authenticate"]) == (401, "Bearer")
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert "zoomrelay_" not in text and TOKEN not in text
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+async def test_with_it_all_is_as_without(guarded: AdminServer, scheme: str) -> None:
+    headers = {"Authorization": f"{scheme} {TOKEN}"}
+    for path in PATHS:
+        assert (await ask(guarded, path, **headers))[0].status == 200
+    assert (await ask(guarded, "/nothing", **headers))[0].status == 404
+    assert (await ask(guarded, "/", Host="rebound.example", **headers))[0].status == 421
+
+
+async def test_a_token_that_changes_holds_at_once(relay: FakeRelay) -> None:
+    tokens = ["first-token-0123456789"]
+    server = AdminServer(
+        "127.0.0.1:0", relay.status, CollectorRegistry(), token=lambda: SecretStr(tokens[-1])
+    )
+    await server.open()
+    tokens.append("other-token-0123456789")
+    assert (await ask(server, "/metrics", Authorization=f"Bearer {tokens[0]}"))[0].status == 401
+    assert (await ask(server, "/metrics", Authorization=f"Bearer {tokens[1]}"))[0].status == 200
+    await server.close()
+
+
+# --- the address --------------------------------------------------------------------------------------
 
 
 async def test_it_can_be_turned_off(relay: FakeRelay) -> None:

@@ -7,7 +7,9 @@ import pytest
 
 from tests.unit.admin.fakes import START, lost_path, path, sink, source, spool, status
 from zoomrelay.admin import words
+from zoomrelay.admin.health import PathStatus
 from zoomrelay.cli.status_view import plain
+from zoomrelay.event import WEBHOOK
 from zoomrelay.spool.base import SinkCounts
 
 
@@ -75,6 +77,11 @@ def test_sinks() -> None:
     assert words.sink_state(sink()) == "ok"
     assert words.sink_state(sink(ok=False, last_error="HTTP 503")) == "failing: HTTP 503"
     assert "configured right" in words.sink_state(sink(ok=False, last_error="HTTP 404", misconfigured=True))
+    assert words.sink_state(sink(backlog_seconds=4.0)) == "ok"
+    assert (
+        words.sink_state(sink(backlog_seconds=185.0)) == "ok, through its backlog in 3 min 5 s at this rate"
+    )
+    assert words.sink_state(sink(backlog_seconds=None)) == "ok, its backlog does not shrink"
     assert words.sink_figures(sink(counts=SinkCounts())) == {"delivered": 0, "pending": 0, "dead": 0}
     assert words.sink_figures(sink(counts=SinkCounts(shed=4)))["shed"] == 4
 
@@ -155,3 +162,32 @@ def test_a_source_of_tokens_only() -> None:
     assert not status(sources=[waiting]).ready
     assert words.token_trouble(waiting) == "no token yet"
     assert status(sources=[waiting]).not_ready_because == ["source main: no token can be had: not yet"]
+
+
+def hook(**changes: object) -> PathStatus:
+    return path(subscription=WEBHOOK, state="listening", **changes)
+
+
+def closed_hook() -> PathStatus:
+    return path(subscription=WEBHOOK, state="closed", accepted=False, accepted_since=None)
+
+
+def test_a_webhook_beside_a_socket_is_no_reason_to_be_ready() -> None:
+    """Nobody knows whether Zoom sends there."""
+    beside = status(sources=[source(lost_path(), hook())])
+    assert not beside.ready and "no subscription is accepted" in beside.not_ready_because[0]
+    assert status(sources=[source(path(), closed_hook())]).ready
+    assert (
+        words.summary(status(sources=[source(path(), hook())]))
+        == "1 of 1 subscription accepted, 1 of 1 webhook open"
+    )
+
+
+def test_a_webhook_alone_is_ready_while_it_listens() -> None:
+    alone = status(sources=[source(hook(first=3))])
+    assert alone.ready and words.summary(alone) == "1 of 1 webhook open"
+    assert "  webhook: listening for 58 s" in plain(alone)
+    closed = status(sources=[source(closed_hook())])
+    assert closed.not_ready_because == ["source main: the webhook is closed"]
+    quiet = status(sources=[source(hook(quiet=True, trouble="quiet: no event for 60 s (look)"))])
+    assert quiet.not_ready_because == ["source main: the webhook is quiet: no event for 60 s (look)"]

@@ -23,11 +23,22 @@ client_id = "client-12345"
 client_secret = "planted-secret"
 subscriptions = ["wss://ws.zoom.us/ws?subscriptionId=abc&access_token=planted-token"]
 secret_token = "planted-verify"
+[admin]
+bearer_token = "planted-admin-token"
+ping_url = "https://alive.example/planted-ping"
 [sinks.crm]
 type = "http"
 url = "https://crm.example/zoom?key=planted-key"
 """
-PLANTED = ("planted-secret", "planted-token", "planted-verify", "planted-key", "account-12345")
+PLANTED = (
+    "planted-secret",
+    "planted-token",
+    "planted-verify",
+    "planted-key",
+    "planted-admin",
+    "planted-ping",
+    "account-12345",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +67,7 @@ def test_it_prints_the_effective_configuration(config: Path, capsys: pytest.Capt
     assert document["sources"]["main"]["client_secret"] == "***"
     assert document["sources"]["main"]["account_id"] == "acc…"
     assert document["sinks"]["crm"]["url"] == "https://crm.example/zoom?key=***"
+    assert document["admin"]["bearer_token"] == document["admin"]["ping_url"] == "***"
     assert "drain_seconds = 7" in printed and "# zoomrelay.toml" in printed and "# default" in printed
     assert "291.3 h at 1/s, 29.1 h at 10/s, 2.9 h at 100/s" in printed
     assert errors == "" and not any(secret in printed for secret in PLANTED)
@@ -65,9 +77,13 @@ def test_what_it_prints_could_be_loaded(config: Path, capsys: pytest.CaptureFixt
     """Masks aside, the output is the configuration: it passes the same check, and prints the same."""
     entry.run(["check"])
     printed = capsys.readouterr().out
-    config.write_text(printed.replace("acc…", "account-12345").replace('"***"', '"planted-secret"'))
+    printed = printed.replace('ping_url = "***"', 'ping_url = "https://alive.example/planted-ping"')
+    config.write_text(
+        printed.replace("acc…", "account-12345").replace('"***"', '"planted-secret-of-some-kind"')
+    )
     assert entry.run(["check"]) == exits.OK
     again = capsys.readouterr().out
+    again = again.replace('ping_url = "***"', 'ping_url = "https://alive.example/planted-ping"')
     assert tomllib.loads(again) == tomllib.loads(printed)
 
 
@@ -97,7 +113,8 @@ def test_all_problems_go_to_standard_error(config: Path, capsys: pytest.CaptureF
         "  spool.type: must be 'sqlite' or 'memory'",
         "  sinks.crm.client_secrte: is not a setting (known here: "
         "events, sources, gap_events, format, privacy, start, type, url, ordering, concurrency, "
-        "timeout_seconds, give_up_after_seconds, dead_letter_on, max_rate, secret_token, validate, "
+        "timeout_seconds, give_up_after_seconds, deadline_seconds, dead_letter_on, max_rate, "
+        "secret_token, validate, "
         "cloudevents_mode, batch_events, batch_bytes, batch_seconds, compression, headers, username, "
         "password, bearer_token, proxy, ca_file, cert_file, key_file, secret_token_file, password_file, "
         "bearer_token_file)",

@@ -17,6 +17,7 @@ from zoomrelay.cli.moments import milliseconds
 from zoomrelay.clock import SystemClock, boot_id
 from zoomrelay.intake import stamp
 from zoomrelay.intake.gaps import GAPS, Gap, append, iso
+from zoomrelay.intake.healing import Healing
 from zoomrelay.intake.stamp import PathStamp, Stamp
 
 NOW_MS = int(time.time() * 1000)
@@ -223,3 +224,60 @@ def test_a_table_on_a_terminal(place: Place, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("COLUMNS", "200")
     code, out, _ = place.run()
     assert code == exits.OK and iso(NEW.from_ms) in out and "2 gaps, 1,202.5 s" in out
+
+
+# --- what a webhook healed --------------------------------------------------------------------------------
+
+
+def by_webhook(place: Place, healed_gap: Gap, events: int) -> None:
+    moment = healed_gap.from_ms + 1000
+    line = Healing("main", healed_gap.subscription, moment, moment, moment, events).line()
+    append(place.state / GAPS, [], [line])
+
+
+def listening(place: Place) -> None:
+    """A relay that runs, with a socket and a webhook."""
+    now_ms = int(time.time() * 1000)
+    held = PathStamp(held_ms=now_ms)
+    paths = {"main/Sub0": held, "main/webhook": held}
+    stamp.write(place.state, Stamp(now_ms, boot_id(), SystemClock().elapsed(), paths))
+
+
+def test_healed_gaps_are_said_to_be_healed(place: Place) -> None:
+    place.hold(OLD)
+    by_webhook(place, OLD, 12)
+    code, text, _ = place.run("--fail-if-any")
+    assert code == 1 and "healed: 12 came by webhook" in text
+    assert place.run("--loss", "--fail-if-any")[:2] == (0, "no gaps\n")
+    told = json.loads(place.run("--json")[1])
+    assert (told["healed"], told["healed_events"]) == (True, 12) and "may_heal_until" not in told
+
+
+def test_what_may_still_come(place: Place) -> None:
+    recent = gap(NOW_MS - 600_000, 60.0)
+    place.hold(recent)
+    listening(place)
+    code, text, _ = place.run("--loss", "--fail-if-any")
+    until = iso((recent.to_ms or 0) + 5_400_000)
+    assert code == 1 and f"unknown, may come by webhook until {until[11:16]}Z" in text
+    assert json.loads(place.run("--json")[1])["may_heal_until"] == until
+    by_webhook(place, recent, 3)
+    assert place.run("--loss", "--fail-if-any")[0] == 0
+
+
+def test_a_gap_that_lasts_is_not_healed_yet(place: Place) -> None:
+    place.state.mkdir()
+    now_ms = int(time.time() * 1000)
+    lasting = PathStamp(from_ms=now_ms - 30_000, cause="closed", rate=2.0)
+    paths = {"main/Sub0": lasting, "main/webhook": PathStamp(held_ms=now_ms)}
+    counts = (Healing("main", "Sub0", now_ms, now_ms - 20_000, now_ms - 1000, 40),)
+    stamp.write(place.state, Stamp(now_ms, boot_id(), SystemClock().elapsed(), paths, healings=counts))
+    code, text, _ = place.run("--loss", "--fail-if-any")
+    assert code == 1 and ", 40 came by webhook, more may come" in text
+
+
+def test_a_gap_of_the_webhook_itself_comes_again(place: Place) -> None:
+    place.hold(replace(NEW, subscription="webhook"), replace(OLD, subscription="webhook", seconds=5100.0))
+    text = place.run()[1]
+    assert "comes again" in text and "unknown" in text
+    assert len(place.run("--loss", "--json")[1].splitlines()) == 1

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from zoomrelay.config import show
+from zoomrelay.errors import ConfigError
 
 SOURCE = '[sources.main]\nclient_id = "c"\nclient_secret = "s"\n'
 HTTP = SOURCE + '[sinks.crm]\ntype = "http"\nurl = "https://crm.example/"\n'
@@ -161,3 +162,39 @@ def test_headers_come_from_credential_files_too(load_text, secrets_directory: Pa
     assert "credential file" in loaded.origins["sinks.crm.headers"]
     alone = load_text(HTTP).config.sinks["crm"].headers
     assert alone["x-key"].get_secret_value() == PLANTED
+
+
+# --- deadlines --------------------------------------------------------------------------------------
+
+
+def test_deadlines_are_a_table_in_its_order(load_text) -> None:
+    loaded = load_text(HTTP + '[sinks.crm.deadline_seconds]\n"meeting.*" = 3600\n"meeting.rtms_*" = 0.5\n')
+    assert list(loaded.config.sinks["crm"].deadline_seconds.items()) == [
+        ("meeting.*", 3600.0),
+        ("meeting.rtms_*", 0.5),
+    ]
+    shown = [one.line for one in show.settings(loaded) if one.path == ("sinks", "crm", "deadline_seconds")]
+    assert shown == ['deadline_seconds = {"meeting.*" = 3600, "meeting.rtms_*" = 0.5}']
+
+
+@pytest.mark.parametrize(
+    ("value", "what"),
+    [
+        ("60", "must be a table"),
+        ('{ "meeting.*" = -1 }', "must be at least 0"),
+        ('{ "meeting.*" = "soon" }', "must be a number of seconds"),
+        ('{ "meeting.*" = true }', "must be a number"),
+        ('{ "!meeting.*" = 60 }', "must be a table of event names"),
+        ('{ "meeting.*" = nan }', "must be a number that has an end"),
+    ],
+)
+def test_bad_deadlines_are_named(load_text, value: str, what: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_text(HTTP + f"deadline_seconds = {value}\n")
+    (problem,) = caught.value.problems
+    assert (problem.where, problem.what[: len(what)]) == ("sinks.crm.deadline_seconds", what)
+
+
+def test_other_sinks_have_none(load_text) -> None:
+    with pytest.raises(ConfigError, match="is a setting of http sinks"):
+        load_text('[sinks.out]\ntype = "stdout"\ndeadline_seconds = { "*" = 60 }\n')

@@ -137,6 +137,10 @@ def test_a_source_s_own_lines_are_refused(problems, given: str, instead: str, ex
 
 
 LISTEN = 'admin.listen: must be host:port, ":port" for every address, or "" to turn it off'
+TOKEN = (
+    "admin.bearer_token: must be at least 16 plain characters without spaces, for instance of"
+    " `openssl rand -hex 32`"
+)
 SHAPE = "(names look like ZOOMRELAY_SOURCES__MAIN__CLIENT_ID)"
 ELSEWHERE = [
     ('state_dir = ""\n' + SOURCE, "state_dir: is empty; it must be a path"),
@@ -160,6 +164,24 @@ ELSEWHERE = [
     (SOURCE + '[log]\nlevel = "INFO"\n', "log.level: must be 'debug', 'info', 'warning' or 'error'"),
     (SOURCE + '[admin]\nlisten = "9464"\n', LISTEN),
     (SOURCE + '[admin]\nlisten = "host:"\n', LISTEN),
+    (SOURCE + '[admin]\nbearer_token = "tooshort"\n', TOKEN),
+    (SOURCE + '[admin]\nbearer_token = "with spaces, and so long"\n', TOKEN),
+    (
+        SOURCE + '[admin]\nping_url = "alive.example/planted-secret"\n',
+        "admin.ping_url: must be a URL that begins with https:// or http://",
+    ),
+    (
+        SOURCE + '[admin]\nping_url = "https://u:planted@alive.example/"\n',
+        "admin.ping_url: must not hold a user name or password",
+    ),
+    (
+        SOURCE + '[admin]\nping_url_file = "/not/there"\n',
+        "admin.ping_url_file: the file /not/there cannot be read: No such file or directory",
+    ),
+    (
+        SOURCE + '[admin]\nbearer_token_file = "/not/there"\n',
+        "admin.bearer_token_file: the file /not/there cannot be read: No such file or directory",
+    ),
     (
         SOURCE + '[admin]\nlisten = "::1:9464"\n',
         "admin.listen: an IPv6 address needs brackets, like [::1]:9464",

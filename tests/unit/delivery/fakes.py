@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 
 from prometheus_client import CollectorRegistry
 
 from zoomrelay.delivery.batching import Batching
+from zoomrelay.delivery.deadlines import Deadlines
 from zoomrelay.delivery.lane_worker import LaneWorker
 from zoomrelay.delivery.lanes import Ordering
 from zoomrelay.delivery.router import Route
@@ -17,7 +18,7 @@ from zoomrelay.delivery.stream_worker import StreamWorker
 from zoomrelay.delivery.worker import Worker
 from zoomrelay.errors import SinkError
 from zoomrelay.event import Event
-from zoomrelay.spool.base import SinkCounts, SinkStart
+from zoomrelay.spool.base import SinkCounts, SinkStart, Urgency
 from zoomrelay.spool.memory import MemorySpool
 from zoomrelay.telemetry.metrics import Metrics
 
@@ -140,6 +141,7 @@ class House:
         batch_seconds: float = 0.1,
         batch_bytes: int = 2**20,
         max_rate: float = 0.0,
+        deadlines: Mapping[str, float] | None = None,
     ) -> None:
         """`ordering` None is a sink that takes batches, one after the other."""
         self.sink = sink
@@ -149,6 +151,7 @@ class House:
         self.route = route or Route()
         self.batching = Batching(sink.max_batch, batch_bytes, batch_seconds)
         self.max_rate = max_rate
+        self.deadlines = Deadlines(deadlines)
         self.random = Random(seed)
         self.metrics = Metrics(CollectorRegistry())
         self.worker = self.new_worker()
@@ -163,11 +166,20 @@ class House:
             give_up_after_seconds=self.give_up_after_seconds,
             batching=self.batching,
             max_rate=self.max_rate,
+            deadlines=self.deadlines,
+            clock=LoopClock(),
         )
+
+    @property
+    def start(self) -> SinkStart:
+        """As the spool must know the sink."""
+        overtakes = self.deadlines and self.ordering != "strict"
+        urgency = Urgency(self.deadlines.seconds, self.deadlines.longest_seconds) if overtakes else None
+        return SinkStart(self.sink.name, wants=self.route.wants, urgency=urgency)
 
     async def __aenter__(self) -> House:
         if self.sink.name not in self.spool.stats().sinks:
-            await self.spool.open([SinkStart(self.sink.name)])
+            await self.spool.open([self.start])
         self.task = asyncio.create_task(self.worker.run())
         return self
 

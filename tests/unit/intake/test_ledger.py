@@ -526,7 +526,7 @@ async def test_a_stamp_never_says_that_an_unwritten_gap_has_ended(
     house.path.accepted(house.clock.wall())
     append = ledger_module.append
 
-    def slowly(file: Path, gaps: list[Gap]) -> None:
+    def slowly(file: Path, gaps: list[Gap], _more: list[bytes]) -> None:
         append(file, gaps)
         house.path.lost("reset", "", clean=False, heard_until=house.clock.wall())
         house.clock.sleep(7)
@@ -943,3 +943,60 @@ async def test_it_stamps_every_second_and_at_once_on_a_change(
     house.ledger.stop()
     await asyncio.wait_for(running, 1)
     assert len(stamps) == 4
+
+
+# --- paths that come and go -------------------------------------------------------------------------
+
+
+async def test_a_path_that_is_new_begins_without_a_gap(house: House) -> None:
+    await house.accept()
+    await house.listen(5)
+    twin = house.ledger.add(*TWIN)
+    house.clock.sleep(5)
+    twin.accepted(house.clock.wall())
+    await house.listen(5)
+    assert house.gaps() == [] and house.ledger.add(*TWIN) is twin
+
+
+async def test_what_is_removed_misses_nothing_any_more(house: House) -> None:
+    await house.accept()
+    await house.listen(5)
+    house.ledger.remove(*PATH)
+    await house.ledger.write()
+    house.clock.sleep(100)
+    assert house.gaps() == [] and house.announced == []
+
+
+async def test_an_open_gap_ends_with_its_path(house: House) -> None:
+    await house.accept()
+    await house.listen(5)
+    await house.lose("reset")
+    house.clock.sleep(60)
+    house.ledger.remove(*PATH)
+    await house.ledger.write()
+    gap, now_ms = house.gap(), house.now_ms
+    house.clock.sleep(60)
+    assert (gap.cause, gap.to_ms, gap.seconds) == ("reset", now_ms, pytest.approx(60.25, abs=0.01))
+    assert gap.detail == "words; ended when the subscription was removed from the configuration"
+    assert house.gap() == gap and house.told[-1] == ("zoomrelay.gap_closed", "reset")
+
+
+async def test_a_removed_path_that_is_there_again_at_a_start_begins_without_a_gap(house: House) -> None:
+    """Though the spool knows when it brought its last event."""
+    house.last_received[PATH] = house.now_ms
+    house.clock.sleep(1)
+    house.ledger.remove(*PATH)
+    await house.ledger.write()
+    house.clock.sleep(60)
+    house.start()
+    assert house.gaps() == []
+
+
+async def test_a_path_that_came_after_the_last_stamp_is_not_taken_for_removed(house: House) -> None:
+    house.ledger.remove(*PATH)
+    await house.ledger.write()
+    house.clock.sleep(10)
+    house.last_received[PATH] = house.now_ms
+    house.clock.sleep(10)
+    house.start()
+    assert house.gap().cause == "crash"

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from tests.unit.intake.fakes import FakeSpool, LoopClock
 from zoomrelay.clock import SystemClock
+from zoomrelay.event import WEBHOOK
 from zoomrelay.intake.admit import Intake
 from zoomrelay.intake.source import SourceIntake
 from zoomrelay.session.messages import NO_HEADER, EventFrame
@@ -190,3 +191,138 @@ async def test_copies_that_come_after_a_restart_are_known(tmp_path: Path) -> Non
         counts = house.counts
         await spool.close()
     assert (counts.appended, counts.merged) == (100, 100)
+
+
+async def test_merging_begins_with_the_second_subscription_and_goes_on() -> None:
+    async with House("one") as house:
+        house.push("one", 1, 1)
+        house.source.add("two").accepted(0.0)
+        house.push("one", 2)
+        house.push("two", 2, 3)
+        house.source.remove("one")
+        house.push("two", 3, 4)
+        await asyncio.sleep(1)
+    assert [event.event_ts for event in house.fake.held] == [1, 1, 2, 3, 4]
+
+
+async def test_a_path_that_takes_the_place_of_another_is_judged_for_itself() -> None:
+    async with House("one", "two") as house:
+        await house.alive(3)
+        house.push("one", *range(10))
+        await house.alive(30)
+        assert house.source.paths["two"].deaf
+        bit = house.source.paths["two"].bit
+        house.source.remove("two")
+        path = house.source.add("three")
+        path.accepted(0.0)
+        assert path.bit == bit and (path.missed, path.covers) == (0, True)
+        await house.alive(3)
+        house.push("one", *range(10, 20))
+        house.push("three", *range(10, 20))
+        await house.alive(30)
+        assert (path.missed, path.deaf) == (0, False)
+
+
+class Told:
+    """A ledger's path that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.words: list[str] = []
+
+    def accepted(self, wall: float) -> None:
+        self.words.append("accepted")
+
+    def lost(self, cause: str, detail: str, *, clean: bool, heard_until: float) -> None:
+        self.words.append(cause)
+
+    def alive(self, heard_until: float) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("cause", "clean", "told"),
+    [
+        ("stopped", True, []),
+        ("stopped", False, ["stopped", "accepted"]),
+        ("closed", True, ["closed", "accepted"]),
+        ("reset", False, ["reset", "accepted"]),
+    ],
+)
+async def test_a_path_with_two_sockets_is_listened_to_until_both_have_ended(
+    cause: str, clean: bool, told: list[str]
+) -> None:
+    """Unless the first ended properly and by our doing, something may be missing."""
+    house = House("one")
+    path, ledger = house.source.paths["one"], Told()
+    path.then(ledger)
+    path.accepted(0.0)
+    path.accepted(1.0)
+    path.lost(cause, "", clean=clean, heard_until=1.0)
+    assert ledger.words == ["accepted", *told] and path.accepted_at is not None
+    path.lost("closed", "", clean=True, heard_until=2.0)
+    assert ledger.words == ["accepted", *told, "closed"] and path.accepted_at is None
+
+
+# --- webhooks ---------------------------------------------------------------------------------------------
+
+
+async def test_a_webhook_alone_knows_what_zoom_sends_again() -> None:
+    async with House(WEBHOOK) as house:
+        for _ in range(3):
+            house.push(WEBHOOK, 1, 2)
+            await house.source.held()
+        assert [event.content for event in house.fake.held] == [content(1), content(2)]
+        assert house.counts.merged == 4 and house.source.conservation_error(house.counts) == 0
+
+
+async def test_held_means_durable_for_copies_too() -> None:
+    async with House(WEBHOOK) as house:
+        house.fake.seconds = 1.0
+        house.push(WEBHOOK, 1)
+        first = asyncio.create_task(house.source.held())
+        await asyncio.sleep(0.5)  # it is being committed
+        house.push(WEBHOOK, 1)
+        copy = asyncio.create_task(house.source.held())
+        await asyncio.sleep(0.3)
+        assert not first.done() and not copy.done()
+        await asyncio.sleep(0.3)
+        assert first.done() and copy.done() and len(house.fake.held) == 1
+
+
+async def test_nothing_is_held_while_the_spool_takes_nothing() -> None:
+    async with House(WEBHOOK) as house:
+        house.fake.broken = True
+        house.push(WEBHOOK, 1)
+        waiting = asyncio.create_task(house.source.held())
+        await asyncio.sleep(5)
+        assert not waiting.done() and house.source.blocked
+        waiting.cancel()  # whoever asked has gone
+        house.fake.broken = False
+        await asyncio.sleep(10)
+        assert not house.source.blocked and len(house.fake.held) == 1
+        house.push(WEBHOOK, 1)
+        await house.source.held()
+        assert len(house.fake.held) == 1
+
+
+async def test_late_events_of_a_webhook_do_not_make_the_sockets_deaf() -> None:
+    """What Zoom tries again happened while nobody listened; no socket will bring it."""
+    async with House("a", WEBHOOK) as house:
+        for name in ("a", WEBHOOK):
+            house.source.paths[name].accepted(0.0)
+        await asyncio.sleep(5)
+        house.push(WEBHOOK, *range(1, 20))  # of long ago
+        await asyncio.sleep(30)
+        house.source.paths["a"].alive(0.0)
+        assert not house.source.paths["a"].deaf and house.source.paths["a"].missed == 0
+
+
+async def test_a_socket_that_brings_nothing_of_what_comes_by_webhook_is_deaf() -> None:
+    async with House("a", WEBHOOK) as house:
+        for name in ("a", WEBHOOK):
+            house.source.paths[name].accepted(0.0)
+        await asyncio.sleep(5)
+        now = house.intake.now_ms()
+        house.push(WEBHOOK, *range(now, now + 5))
+        await asyncio.sleep(30)
+        house.source.paths["a"].alive(0.0)
+        assert house.source.paths["a"].deaf and house.source.paths["a"].missed == 5

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from zoomrelay.session.hearing import BACKLOG_BYTES, Hearing
 
 SMALL, LARGE = 900, BACKLOG_BYTES
@@ -72,3 +74,26 @@ def test_what_arrives_during_a_standstill_may_have_come_at_its_beginning() -> No
         for now in (13.0, 14.0, 15.0):
             hearing.second(now, reading=True)
         assert hearing.received_until == 2.0
+
+
+@pytest.mark.parametrize("reading", [False, True])
+def test_what_was_held_back_follows_later_than_a_small_read(reading: bool) -> None:
+    """After a pause as after a standstill: what filled the buffers is read, the other side learns that there
+    is room, and only then comes what it had kept."""
+    hearing = Hearing(0.0)
+    hearing.second(0.5, reading=True)
+    hearing.read(SMALL, 0.9)
+    for now in (1.5, 2.5, 3.5, 4.5) if not reading else ():
+        hearing.second(now, reading=False)
+    hearing.read(LARGE, 5.0)
+    hearing.read(SMALL, 5.01)
+    hearing.read(LARGE, 5.11)
+    assert max(hearing.received_until, hearing.whole_until) <= 0.9
+    hearing.read(SMALL, 5.12)
+    hearing.second(5.5, reading=True)
+    hearing.read(SMALL, 6.0)
+    assert max(hearing.received_until, hearing.whole_until) <= 0.9
+    hearing.second(6.5, reading=True)
+    for now in (6.6, 7.0):
+        hearing.read(SMALL, now)
+    assert hearing.received_until == hearing.whole_until == 6.6

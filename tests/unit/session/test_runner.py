@@ -258,6 +258,19 @@ async def test_the_end_of_a_socket_that_is_read_on_waking_is_older_than_the_slee
     assert isinstance(heard_until, float) and 29 <= heard_until <= 31
 
 
+async def test_silence_from_before_several_short_sleeps_began_before_all_of_them() -> None:
+    async def script(connection: FakeConnection) -> None:
+        connection.answers_heartbeats = False
+        connection.frame(ACCEPT)
+        for _ in range(3):
+            await asyncio.sleep(20.5)
+            house.clock.suspend(4)
+
+    house = House(FakeZoom(script, stays), dead_after_seconds=75)
+    await house.during(80)
+    assert house.listener.told[1] == ("lost", "silent", False, pytest.approx(0.0, abs=0.01))
+
+
 async def test_alive_is_told_every_second() -> None:
     house = House(FakeZoom(stays))
     await house.during(10.5)

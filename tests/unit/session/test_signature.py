@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.unit.session.fakes import FakeConnection, FakeZoom, House
-from zoomrelay.session.signature import verify
+from zoomrelay.signature import verify
 
 SECRET = b"secret token"
 CONTENT = '{"event":"x","name":"Grüße"}'.encode()

@@ -591,6 +591,45 @@ async def test_a_certificate_of_ours_is_shown(tmp_path: Path, together: bool) ->
         assert len(it.requests) == 1
 
 
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificate with openssl")
+async def test_reopen_takes_certificates_as_their_files_are_now(tmp_path: Path) -> None:
+    """A request that is under way comes to its end."""
+    key, certificate, ours = (tmp_path / name for name in ("key.pem", "cert.pem", "ours.pem"))
+    make_certificate(key, certificate)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    shutil.copy(certificate, ours)
+    async with receiver(context) as it:
+        sink = build(it.url, ca_file=ours)
+        await sink.open()
+        await sink.reopen()
+        may_answer = asyncio.Event()
+
+        async def answer(_: Request, writer: asyncio.StreamWriter) -> None:
+            await may_answer.wait()
+            writer.write(OK)
+
+        it.answer = answer
+        under_way = asyncio.create_task(sink.send((EVENT,), 1))
+        async with asyncio.timeout(15):
+            while not it.requests:  # noqa: ASYNC110 - nobody says so
+                await asyncio.sleep(0.01)
+        make_certificate(tmp_path / "other.pem", ours)
+        await sink.reopen()
+        may_answer.set()
+        await under_way
+        with pytest.raises(SinkUnavailable, match="not trusted"):
+            await sink.send((EVENT,), 2)
+        ours.write_text("none")
+        with pytest.raises(SinkUnavailable, match="ca_file"):
+            await sink.reopen()
+        shutil.copy(certificate, ours)
+        await sink.reopen()
+        await sink.send((EVENT,), 3)
+        await sink.close()
+    assert len(it.requests) == 2
+
+
 async def test_a_certificate_that_cannot_be_used_is_unavailable(tmp_path: Path) -> None:
     certificate = tmp_path / "cert.pem"
     certificate.write_text("none")

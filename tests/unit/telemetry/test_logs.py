@@ -255,12 +255,30 @@ def test_the_secrets_of_http_sinks_are_protected(monkeypatch: pytest.MonkeyPatch
         'format = "standard-webhooks"\nsecret_token = "whsec_b25lb25l whsec_dHdvdHdv"\n'
         '[sinks.b]\ntype = "http"\nurl = "http://x/"\nbearer_token = "bearer-12"\n'
         'headers = { x-team = "production", x-key = "a-long-api-key" }\n'
+        '[admin]\nbearer_token = "an-admin-token-01"\n'
+        'ping_url = "https://alive.monitoring.example/ping/0123456789abcdef-01?key=planted"\n'
     )
     logs.protect_config(load(file, environ={}).config)
     pair = base64.b64encode(b"me:password-1").decode()
-    for secret in ("password-1", pair, "whsec_b25lb25l", "whsec_dHdvdHdv", "bearer-12", "a-long-api-key"):
+    for secret in (
+        "password-1",
+        pair,
+        "whsec_b25lb25l",
+        "whsec_dHdvdHdv",
+        "bearer-12",
+        "a-long-api-key",
+        "an-admin-token-01",
+    ):
         assert fresh.redact(f"say {secret} twice") == "say *** twice"
     assert fresh.redact("in production") == "in production"
+    for shown in (
+        "https://alive.monitoring.example/ping/0123456789abcdef-01?key=planted",
+        "/ping/0123456789abcdef-01?key=",
+    ):
+        assert "0123456789abcdef-01" not in fresh.redact(shown)
+    assert (
+        fresh.redact("no answer from alive.monitoring.example") == "no answer from alive.monitoring.example"
+    )
 
 
 # --- the property -----------------------------------------------------------------------------------
