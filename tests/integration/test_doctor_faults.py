@@ -131,6 +131,7 @@ ELSEWHERE = {
     "refresh_kills_older": "only who logs in meets it",
     "authorize": "only who logs in meets it",
     "authorize_state": "only who logs in meets it",
+    "webhook_slow_seconds": "the doctor does not wait for a webhook",
 }
 """Faults without a row, and why."""
 
