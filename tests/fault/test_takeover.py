@@ -64,6 +64,7 @@ async def test_fifty_times(tmp_path: Path, mode: str) -> None:
     await again_and_again(tmp_path, times=50, modes=[mode])
 
 
+@pytest.mark.full
 async def test_several_subscriptions_and_every_kind_of_sink(tmp_path: Path) -> None:
     receiver = Receiver(seed=6, refuse_part=0.1)
     lab = Lab(tmp_path, seed=6, receiver=receiver, more=STDOUT, subscriptions=("one", "two"))
@@ -83,6 +84,7 @@ async def test_several_subscriptions_and_every_kind_of_sink(tmp_path: Path) -> N
             assert sink == "crm" or not twice(delivered)
 
 
+@pytest.mark.full
 async def test_one_that_is_never_accepted(tmp_path: Path) -> None:
     """The old one listens all the time; a second takeover and a reload are refused meanwhile."""
     async with Lab(tmp_path, seed=7) as lab:
@@ -174,6 +176,7 @@ async def test_the_old_one_dies_at(tmp_path: Path, point: str, mode: str) -> Non
         await _end(lab)
 
 
+@pytest.mark.full
 async def test_both_die(tmp_path: Path) -> None:
     """The next one finds the journal."""
     async with Lab(tmp_path, seed=5) as lab:

@@ -89,6 +89,7 @@ async def _run(lab: Lab, line: str) -> str:
 # --- zoomrelay's own --------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 async def test_commands_of_zoomrelay(tmp_path: Path) -> None:
     assert len(OURS) >= 15
     async with _place(tmp_path) as lab:
@@ -203,6 +204,7 @@ async def test_moving_the_state_directory(tmp_path: Path) -> None:
         lab.judge()
 
 
+@pytest.mark.full
 def test_the_bench_is_there(tmp_path: Path) -> None:
     """It takes minutes, so only its smallest part is run: a relay at rest."""
     assert BENCH in COMMANDS_OF_BLOCKS

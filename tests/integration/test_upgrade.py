@@ -86,6 +86,7 @@ async def test_the_new_process_is_the_service(tmp_path: Path) -> None:
         assert [line["pid"] for line in lab.relay.log("relay.started")] == [old, manager.main_pid]
 
 
+@pytest.mark.full
 async def test_a_new_version_that_fails_changes_nothing(tmp_path: Path) -> None:
     async with service(tmp_path) as (lab, manager):
         good = lab.relay.config_file.read_text()
