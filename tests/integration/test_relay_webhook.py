@@ -59,12 +59,12 @@ async def test_sockets_down_for_ten_minutes_lose_nothing(tmp_path: Path) -> None
         await lab.relay.stop()
 
         sent, arrived = contents(lab)
-        assert sent == arrived > 300, f"{sent - arrived} lost"
+        assert sent == arrived > 100, f"{sent - arrived} lost"
         lab.judge_webhook(once=False)
         twice = len(lab.delivered()["archive"]) - arrived
         assert twice <= 40, "only what was under way when it was killed may come again"
         assert outage.healed and outage.lossless and not outage.covered_by and outage.seconds > 9
-        assert outage.healed_events > 300
+        assert outage.healed_events > arrived / 2, "most of the time there was no socket"
         (source,) = status.sources
         socket, webhook = source.paths
         assert source.conservation_error == 0 and not socket.deaf and not webhook.deaf
