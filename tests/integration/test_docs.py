@@ -259,7 +259,7 @@ def _event(values: dict[str, str]) -> bytes:
 
 
 def test_the_table_of_capacity_has_the_rows_of_the_bench() -> None:
-    section = OPERATIONS.partition("## Capacity\n")[2].partition("\n## ")[0]
+    section = OPERATIONS.partition("## Capacity\n")[2].partition("\n##")[0]
     titles = {
         title for title in re.findall(r"^\| ([a-z][^|]+?) \|", section, re.MULTILINE) if title != "sinks"
     }

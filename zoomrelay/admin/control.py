@@ -247,13 +247,15 @@ class ControlServer:
 
 
 def _listening_socket(path: Path) -> socket.socket:
-    """0600 before anybody can connect: nobody can until `listen`."""
+    """0600, and listening before it has its name: whoever sees the socket can connect."""
+    unnamed = path.with_suffix(".new")
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        path.unlink(missing_ok=True)
-        listening.bind(os.fspath(path))
-        path.chmod(0o600)
+        unnamed.unlink(missing_ok=True)
+        listening.bind(os.fspath(unnamed))
+        unnamed.chmod(0o600)
         listening.listen(16)
+        unnamed.rename(path)
     except OSError as error:
         listening.close()
         raise StateDirectoryError(f"cannot make the control socket {path}: {error.strerror}") from error
