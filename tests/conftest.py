@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,10 @@ import pytest
 
 TOGETHER = ("tests/deploy/test_container.py", "tests/deploy/test_systemd.py")
 """Files whose tests share something that takes long to make: one worker runs all of a file."""
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # What a script starts in its background, and all that this starts, would not feel Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)
