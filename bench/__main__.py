@@ -1,6 +1,7 @@
 """`python -m bench [--quick] [NAME ...]`: everything, side by side, in one run; or these parts of it.
 
-`python -m bench capacity` prints the tables of docs/operations.md.
+Two are run only by their names: `python -m bench capacity` prints the tables of docs/operations.md, `python
+-m bench outage` takes a quarter of an hour.
 """
 
 from __future__ import annotations
@@ -156,6 +157,17 @@ def draining(count: int) -> None:
     print(f"half-way the estimate was {estimated:.1f} s, it took {took:.1f} s", flush=True)
 
 
+def outage(seconds: int) -> None:
+    print(f"\na receiver that is down for {seconds} s and then slow, beside another, at 500 events/s")
+    child = [sys.executable, "-m", "bench.outage", str(seconds)]
+    figures: dict[str, Any] = json.loads(subprocess.check_output(child, timeout=3700))
+    for name in ("sent", "taken", "twice", "out_of_order", "refused"):
+        print(f"{name.replace('_', ' '):38} {figures[name]}")
+    print(f"{'drained':38} {figures['backlog']:,} in {figures['drained_seconds']:.0f} s")
+    for phase, ages in figures["other_ages"].items():
+        print(f"{'the other, ' + phase:38} p50 {ages['p50_ms']:.1f}, p99 {ages['p99_ms']:.1f} ms", flush=True)
+
+
 def starting() -> None:
     print("\nstarting, idle, stopping")
     began = time.perf_counter()
@@ -180,6 +192,7 @@ def main() -> None:
     parts["capacity"] = lambda: capacity.main(
         quick=quick
     )  # by its name only: the tables of docs/operations.md
+    parts["outage"] = lambda: outage(60 if quick else 600)  # by its name only: it takes a quarter of an hour
     if unknown := [name for name in wanted if name not in parts]:
         sys.exit(f"there is no {unknown[0]}; there are {', '.join(parts)}")
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}")

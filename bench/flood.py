@@ -70,7 +70,7 @@ async def serve(count: int, rate: int) -> None:
         )
         writer.write(reply("build_connection", "ok"))
         await asyncio.sleep(0.2)
-        await (_paced(writer, prepared, rate) if rate else _flood(writer, prepared, count))
+        await (_paced(writer, prepared, count, rate) if rate else _flood(writer, prepared, count))
         while await reader.read(65536):
             pass
 
@@ -87,12 +87,14 @@ async def _flood(writer: asyncio.StreamWriter, prepared: list[bytes], count: int
             await writer.drain()
 
 
-async def _paced(writer: asyncio.StreamWriter, prepared: list[bytes], rate: int) -> None:
+async def _paced(writer: asyncio.StreamWriter, prepared: list[bytes], count: int, rate: int) -> None:
     clock = asyncio.get_running_loop().time
     begin, sent = clock(), 0
-    while sent < len(prepared) and not writer.is_closing():
-        due = min(len(prepared), int((clock() - begin) * rate) + 1)
-        writer.write(_in_pass(b"".join(prepared[sent:due]), 0))
+    while sent < count and not writer.is_closing():
+        due = min(count, int((clock() - begin) * rate) + 1)
+        for at in range(sent, due):
+            number, place = divmod(at, len(prepared))
+            writer.write(_in_pass(prepared[place], number))
         sent = due
         await asyncio.sleep(_TICK_SECONDS)
 

@@ -157,12 +157,13 @@ class _Receiver(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        while (end := _end_of_request(self._buffer)) is not None:
+        while (end := end_of_request(self._buffer)) is not None:
             self._buffer = self._buffer[end:]
             self._transport.write(ANSWER)
 
 
-def _end_of_request(buffer: bytes) -> int | None:
+def end_of_request(buffer: bytes) -> int | None:
+    """Where the first request ends; None while it is not all here."""
     head = buffer.find(b"\r\n\r\n")
     if head < 0:
         return None

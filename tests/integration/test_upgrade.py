@@ -111,10 +111,12 @@ async def test_a_second_one_is_refused_and_a_stop_ends_both(tmp_path: Path) -> N
         await lab.relay.until(lambda: lab.relay.log("upgrade.refused"), "the refusal")
         assert lab.relay.log("upgrade.refused")[0]["reason"] == "one is under way"
         new = lab.relay.log("upgrade.begun")[0]["by"]
+        os.kill(new, signal.SIGTERM)  # as a service manager does, who stops them all
         await lab.relay.stop()
         assert manager.main_pid == 2**30 and manager.count("STOPPING=1") >= 1
         await _until(lambda: not Path(f"/proc/{new}").exists(), lab, "the end of the new one")
         assert len(lab.relay.log("relay.stopped")) == 2
+        assert not lab.relay.log("relay.stopped_at_once")
         assert len(journals(lab.state_dir)) <= 1
 
 

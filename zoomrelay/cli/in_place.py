@@ -24,6 +24,9 @@ log = structlog.get_logger()
 
 _SHELL = ("/bin/sh", "-c", 'exec 3>&0; "$@" >&3 3>&- & echo $!', "zoomrelay")
 """Runs what follows; standard output comes in as its standard input, since the process id goes out there."""
+STOP = signal.SIGUSR1
+"""To the new process, when this one is to end. Not TERM, which a service manager sends to both: a second
+one would end it at once."""
 _START_SECONDS = 10.0
 _BEGIN_SECONDS = 120.0
 """So long the new process may take until it asks to take over; then it hangs."""
@@ -90,7 +93,7 @@ class Upgrade:
 
     def stop(self) -> None:
         """This process is to end: so is the new one."""
-        self._send(signal.SIGTERM)
+        self._send(STOP)
 
     def _send(self, number: signal.Signals) -> None:
         if self._descriptor is not None:

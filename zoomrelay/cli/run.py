@@ -79,11 +79,12 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
 
 class Process:
     """A relay and the signals that steer it: TERM and INT stop it in order, a second one at once; HUP
-    reloads the configuration and reopens files; USR2 lets the version that is installed now take over."""
+    reloads the configuration and reopens files; USR2 lets the version that is installed now take over; USR1
+    comes from the process that this one takes over from (see `in_place`)."""
 
     def __init__(self, config: Config, path: Path | None) -> None:
         self._load = lambda: load_config(path, into=RelaySettings).config
-        self._told_to_stop = False
+        self._told_to_stop = self._told_by_somebody = False
         self._orders: set[asyncio.Task[None]] = set()
         self._upgrade = in_place.of_this_process()
         self._make_relay(config)
@@ -97,7 +98,8 @@ class Process:
         main = asyncio.current_task()
         assert main is not None
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop, main)
+            loop.add_signal_handler(number, self._terminate, main)
+        loop.add_signal_handler(in_place.STOP, self._stop)
         loop.add_signal_handler(signal.SIGHUP, self._obey, self._reload)
         loop.add_signal_handler(signal.SIGUSR2, self._obey, self._told_to_upgrade)
         try:
@@ -153,9 +155,15 @@ class Process:
 
     # --- signals ------------------------------------------------------------------------------------
 
-    def _stop(self, main: asyncio.Task[Any]) -> None:
-        if self._told_to_stop:
+    def _terminate(self, main: asyncio.Task[Any]) -> None:
+        if self._told_by_somebody:
             main.cancel()
+        self._told_by_somebody = True
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._told_to_stop:
+            return
         self._told_to_stop = True
         self._upgrade.stop()
         if self.relay.handover.under_way:
