@@ -81,7 +81,7 @@ async def _until_delivered(running: Relay, count: int, *, merged: int) -> list[f
             return [*samples, resident_mb()]
         if len(samples) < 5 and delivered >= count * (len(samples) + 1) // 5:
             samples.append(resident_mb())
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(0.05)
 
 
 def resident_mb(process: str = "self") -> float:
