@@ -45,7 +45,7 @@ def run(kind: str, count: int, rate: int, *more: str) -> dict[str, Any]:
         port = flood.stdout.readline().strip()
         module = "bench.bare" if kind.startswith("bare") else "bench.relay"
         child = [sys.executable, "-m", module, kind, port, str(count), *more]
-        figures: dict[str, Any] = json.loads(subprocess.check_output(child, timeout=300))
+        figures: dict[str, Any] = json.loads(subprocess.check_output(child, timeout=600))
     finally:
         flood.stdin.close()
         flood.wait(30)
@@ -139,9 +139,12 @@ def posting(seconds: float) -> None:
 
 
 def growing(count: int) -> None:
-    print(f"\nmemory over {count:,} events, flooded")
-    samples = run("sqlite", count, 0)["resident_mb"]
-    print("resident MB at each fifth of the way: " + ", ".join(f"{mb:.0f}" for mb in samples), flush=True)
+    """With two subscriptions twice as many: their identities are remembered, a million at most."""
+    print("\nmemory, flooded: resident MB at each fifth of the way")
+    for kind, events in (("sqlite", count), ("twins", 2 * count)):
+        samples = run(kind, events, 0)["resident_mb"]
+        title = f"{events:,} events, {'two subscriptions' if kind == 'twins' else 'one subscription'}"
+        print(f"{title:38} " + ", ".join(f"{mb:.0f}" for mb in samples), flush=True)
 
 
 def draining(count: int) -> None:

@@ -57,6 +57,8 @@ class Intake:
         self._gate = Gate(max_events, max_bytes)
         self._arrived = asyncio.Event()
         self._emptied = asyncio.Event()
+        self._turn = asyncio.Lock()
+        """Whoever has it is the next reader that is let in; others get it in the order of asking."""
         self._committed = asyncio.Event()
         self._commits = 0
         self._stopping = False
@@ -128,22 +130,29 @@ class Intake:
         return int(self.clock.wall() * 1000)
 
     async def room(self) -> None:
-        """Return when there is room again; the time spent is counted, about every second."""
+        """Return when there is room again, to one reader after the other: under a flood, the one that was
+        just let in would otherwise always be the next. The time spent is counted, about every second."""
         counted = self.clock.elapsed()
         self.troubles.begin(Trouble.PAUSED)
         try:
-            while self._gate.full:
-                self._emptied.clear()
-                try:
-                    async with asyncio.timeout(_COUNT_PAUSE_SECONDS):
-                        await self._emptied.wait()
-                except TimeoutError:
-                    pass
+            there_is = False
+            while not there_is:
+                there_is = await self._has_room_within(_COUNT_PAUSE_SECONDS)
                 now = self.clock.elapsed()
                 self._metrics.intake_paused.inc(now - counted)
                 counted = now
         finally:
             self.troubles.end(Trouble.PAUSED)
+
+    async def _has_room_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds), self._turn:
+                while self._gate.full:
+                    self._emptied.clear()
+                    await self._emptied.wait()
+        except TimeoutError:
+            return False
+        return True
 
     def held_until_ms(self, last_frame_ms: int) -> int:
         """Everything received up to this wall time is durable: the last frame's time, or that of the

@@ -121,6 +121,26 @@ async def test_a_reader_that_finds_it_full_again_waits_again() -> None:
     assert [event.event_ts for event in house.spool.held] == list(range(100))
 
 
+async def test_readers_of_a_flood_take_turns() -> None:
+    """A subscription must not wait until another has nothing to say."""
+    async with House(max_events=5) as house:
+        house.spool.seconds = 0.1
+        turns: list[str] = []
+
+        async def reader(name: str) -> None:
+            while True:
+                turns.append(name)
+                push(house.door, *range(5))
+                await house.door.room()
+
+        readers = [asyncio.create_task(reader(name)) for name in "abc"]
+        await asyncio.sleep(3.05)
+        for one in readers:
+            one.cancel()
+        assert "".join(turns).startswith("abc" * 9)
+        await asyncio.wait(readers)
+
+
 async def test_a_spool_that_fails_loses_and_doubles_nothing() -> None:
     async with House() as house:
         house.spool.broken = True
