@@ -26,19 +26,21 @@ _TICK_SECONDS = 0.002
 
 _DIFFERENT = 100_000
 _PASS = b"PPPPPP"
-"""Stands in every event for the number of its pass: built once, sent often, and all different."""
+"""Stands in every event for the number of its pass: built once, sent often, and all different. With the
+number behind it, `bench` rises from event to event."""
 
 
 def frames(count: int) -> list[bytes]:
     """`count` different events, ready for the wire but for the number of the pass."""
     script = Script(Random(1))
     return [
-        encode_frame(Opcode.TEXT, envelope(_marked(script.next(1_700_000_000_000 + n)))) for n in range(count)
+        encode_frame(Opcode.TEXT, envelope(_marked(script.next(1_700_000_000_000 + n), n)))
+        for n in range(count)
     ]
 
 
-def _marked(content: bytes) -> bytes:
-    return content[:-1] + b',"bench":"' + _PASS + b'"}'
+def _marked(content: bytes, number: int) -> bytes:
+    return content[:-1] + b',"bench":"%b.%06d"}' % (_PASS, number)
 
 
 def _in_pass(wire: bytes, number: int) -> bytes:
