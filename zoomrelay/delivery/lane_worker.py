@@ -10,6 +10,7 @@ from random import Random
 
 from zoomrelay.clock import Clock, SystemClock
 from zoomrelay.delivery.batching import UNBOUNDED, Batching
+from zoomrelay.delivery.courtesy import BEHIND_SECONDS, Courtesy
 from zoomrelay.delivery.deadlines import Deadlines
 from zoomrelay.delivery.lanes import ONE_BY_ONE, STRICT, Lane, Lanes, Ordering
 from zoomrelay.delivery.pace import Pace
@@ -38,7 +39,8 @@ REPLAY_GIVE_UP_SECONDS = 60.0
 
 
 class LaneWorker(Worker):
-    """Keeps `sink.concurrency` calls under way as long as there are lanes to serve.
+    """Keeps `sink.concurrency` calls under way as long as there are lanes to serve; with a backlog fewer,
+    where others would have to wait for it (see `Courtesy`).
 
     A head that fails holds up its own lane only: that waits, then it is parked in the spool, and other
     lanes go on. While the sink fails as a whole nothing is parked, and one call at a time is made. A batch
@@ -79,6 +81,8 @@ class LaneWorker(Worker):
         self._settling = Settling(self._settle)
         self._idle: deque[asyncio.Future[list[Lane]]] = deque()
         self._busy = 0
+        self._courtesy = Courtesy(sink.concurrency)
+        self._is_behind = False
         self._room = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
@@ -119,6 +123,7 @@ class LaneWorker(Worker):
     def _take_in(self, items: Sequence[Item]) -> None:
         wanted, filtered = self._sort(items)
         self._settling.filtered(filtered)
+        self._is_behind = self._clock.wall() - items[-1].event.received_ms / 1000 > BEHIND_SECONDS
         self._lanes.push(wanted, self._now())
         self._dispatch()
 
@@ -154,7 +159,12 @@ class LaneWorker(Worker):
         future: asyncio.Future[list[Lane]] = asyncio.get_running_loop().create_future()
         self._idle.append(future)
         self._dispatch()
-        return await future
+        lanes = await future
+        if self._is_behind:
+            before = self._now()
+            await asyncio.sleep(0)
+            self._courtesy.note(self._now() - before)
+        return lanes
 
     def _dispatch(self) -> None:
         """Give ready lanes to idle servers, as far as the sink's health allows."""
@@ -209,6 +219,8 @@ class LaneWorker(Worker):
 
     def _may_call(self, now: float) -> bool:
         """A sink that fails is called once at a time."""
+        if self._is_behind and self._busy >= self._courtesy.calls:
+            return False
         return now >= self._blocked_until and not (self.health.probing and self._busy)
 
     @property

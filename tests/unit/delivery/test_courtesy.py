@@ -1,0 +1,50 @@
+"""A sink that catches up steps back while the event loop is busy."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.unit.delivery.fakes import FakeSink, House, LoopClock, events
+from zoomrelay.delivery.courtesy import BEHIND_SECONDS, LONG_SECONDS, Courtesy
+from zoomrelay.delivery.lane_worker import LaneWorker
+from zoomrelay.spool.memory import MemorySpool
+
+LONG, SHORT = LONG_SECONDS * 2, LONG_SECONDS / 2
+
+
+def test_it_steps_back_while_turns_are_long_and_comes_back_when_they_are_short() -> None:
+    courtesy = Courtesy(16)
+    for _ in range(35):
+        courtesy.note(LONG)
+    assert courtesy.calls == 7
+    for _ in range(50):
+        courtesy.note(SHORT)
+    assert courtesy.calls == 8
+
+
+def test_there_is_always_one_call_and_never_more_than_there_may_be() -> None:
+    courtesy = Courtesy(4)
+    for _ in range(10_000):
+        courtesy.note(LONG)
+    assert courtesy.calls == 1
+    for _ in range(10_000):
+        courtesy.note(SHORT)
+    assert courtesy.calls == 4
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize(("late", "most"), [(True, 2), (False, 8)], ids=["a backlog", "live"])
+async def test_only_a_backlog_is_bound_by_it(late: bool, most: int) -> None:
+    sink = FakeSink(concurrency=8, seconds=0.1)
+    spool = MemorySpool(max_bytes=2**32, clock=LoopClock())
+    house = House(sink, spool=spool)
+    await spool.open([house.start])
+    await spool.append(events(40))
+    await asyncio.sleep(2 * BEHIND_SECONDS if late else 0.0)
+    assert isinstance(house.worker, LaneWorker)
+    house.worker._courtesy._calls = 2.0
+    async with house:
+        await house.until_ended()
+    assert sink.most_under_way == most
