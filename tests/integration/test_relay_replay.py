@@ -133,7 +133,7 @@ async def test_a_kill_during_a_replay_costs_nothing_but_the_replay(tmp_path: Pat
 @pytest.mark.full
 async def test_live_events_are_not_delayed_by_a_replay(tmp_path: Path) -> None:
     """Latencies of live events, alone and beside a replay; half a second would be a queue."""
-    receiver, count = Receiver(), 20_000
+    receiver, count = Receiver(), 8_000
     async with Lab(tmp_path, seed=5, receiver=receiver) as lab:
         await lab.start(environ=RETAIN)
         await lab.zoom.burst(count)

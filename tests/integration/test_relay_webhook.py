@@ -138,7 +138,7 @@ async def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
     async with HookedLab(tmp_path, seed=24, retry_scale=SIXTIETH / 10) as lab:
         lab.without_app()
         await lab.hooked()
-        lab.zoom.set_rate(100)
+        lab.zoom.set_rate(30)
         await lab.pause(0.3)
         lab.kill()
         for point, passage in deaths:
