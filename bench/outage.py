@@ -163,6 +163,8 @@ client_secret = "secret-of-the-bench"
 subscriptions = ["BenchSubscription0"]
 token_url = "http://127.0.0.1:{zoom}/oauth/token"
 ws_url = "ws://127.0.0.1:{zoom}/ws"
+# This Zoom answers no heartbeats, and would begin anew on a new connection.
+dead_after_seconds = 3600
 [sinks.crm]
 type = "http"
 url = "http://127.0.0.1:{crm}/"
