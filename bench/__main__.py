@@ -192,10 +192,10 @@ def main() -> None:
         "starting": starting,
     }
     wanted = [name for name in sys.argv[1:] if not name.startswith("-")] or list(parts)
-    parts["capacity"] = lambda: capacity.main(
-        quick=quick
-    )  # by its name only: the tables of docs/operations.md
-    parts["outage"] = lambda: outage(60 if quick else 600)  # by its name only: it takes a quarter of an hour
+    parts |= {
+        "capacity": lambda: capacity.main(quick=quick),
+        "outage": lambda: outage(60 if quick else 600),
+    }
     if unknown := [name for name in wanted if name not in parts]:
         sys.exit(f"there is no {unknown[0]}; there are {', '.join(parts)}")
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}")

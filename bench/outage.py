@@ -23,6 +23,7 @@ from typing import Any, cast
 import uvloop
 
 from bench.http_sink import ANSWER, end_of_request
+from bench.relay import source
 from zoomrelay.intake.identity import Identifier
 
 RATE = 500
@@ -103,10 +104,10 @@ async def measure(seconds: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as directory:
         flood = await _python("bench.flood", str(count), str(RATE))
         assert flood.stdout is not None
-        ports = {"zoom": int(await flood.stdout.readline())}
-        ports |= {"crm": await crm.listen(), "other": await other.listen()}
+        zoom = int(await flood.stdout.readline())
+        sinks = _REST.format(crm=await crm.listen(), other=await other.listen())
         config = Path(directory, "zoomrelay.toml")
-        config.write_text(_TOML.format(directory=directory, **ports))
+        config.write_text(source(directory, zoom) + sinks)
         relay = await _python("zoomrelay", "run", "--config", str(config))
         try:
             await _until(lambda: len(other.times) > RATE)
@@ -154,15 +155,7 @@ async def _until(so: Callable[[], bool]) -> None:
             await asyncio.sleep(0.05)
 
 
-_TOML = """
-state_dir = "{directory}/state"
-[sources.main]
-account_id = "account"
-client_id = "client"
-client_secret = "secret-of-the-bench"
-subscriptions = ["BenchSubscription0"]
-token_url = "http://127.0.0.1:{zoom}/oauth/token"
-ws_url = "ws://127.0.0.1:{zoom}/ws"
+_REST = """
 # This Zoom answers no heartbeats, and would begin anew on a new connection.
 dead_after_seconds = 3600
 [sinks.crm]

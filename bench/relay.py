@@ -113,11 +113,16 @@ def _watch(kind: type[Any], method: str, latencies: Latencies, measure: Measure 
 
 def configuration(directory: str, port: int, spool: str, subscriptions: int = 1) -> str:
     """What the relay is given, as TOML."""
+    return source(directory, port, subscriptions) + _REST.format(directory=directory, spool=spool)
+
+
+def source(directory: str, port: int, subscriptions: int = 1) -> str:
+    """The beginning of it: state directory and source, whose table may be continued."""
     ids = ", ".join(f'"BenchSubscription{number}"' for number in range(subscriptions))
-    return _TOML.format(directory=directory, port=port, spool=spool, ids=ids)
+    return _SOURCE.format(directory=directory, port=port, ids=ids)
 
 
-_TOML = """
+_SOURCE = """
 state_dir = "{directory}/state"
 [sources.main]
 account_id = "account"
@@ -126,6 +131,8 @@ client_secret = "secret-of-the-bench"
 subscriptions = [{ids}]
 token_url = "http://127.0.0.1:{port}/oauth/token"
 ws_url = "ws://127.0.0.1:{port}/ws"
+"""
+_REST = """
 [spool]
 type = "{spool}"
 [sinks.out]

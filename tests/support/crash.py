@@ -335,16 +335,12 @@ def _successions(countdown: Countdown) -> None:
     _wrap(countdown, Succession, "approach", after="new.locked")
     _wrap(countdown, sqlite.SqliteSpool, "open", after="new.spool.after")
     _wrap(countdown, journals.Journals, "import_own", before="new.import.before")
-    admit, remove, append = journals.Journals._admit, journals.remove, Journal._append
+    _wrap(countdown, Journal, "remove", before="new.remove.before", after="new.remove.after")
+    admit, append = journals.Journals._admit, Journal._append
 
     def admitted(self: journals.Journals, record: Any) -> None:
         admit(self, record)
         countdown.die_at("new.import.half")
-
-    def removed(own: Journal) -> None:
-        countdown.die_at("new.remove.before")
-        remove(own)
-        countdown.die_at("new.remove.after")
 
     def appended(self: Journal, data: bytes) -> None:
         if countdown.due("new.write.half"):
@@ -353,7 +349,7 @@ def _successions(countdown: Countdown) -> None:
         append(self, data)
         countdown.die_at("new.write.after")
 
-    journals.Journals._admit, journals.remove, Journal._append = admitted, removed, appended  # type: ignore[method-assign]
+    journals.Journals._admit, Journal._append = admitted, appended  # type: ignore[method-assign]
 
 
 def _handovers(countdown: Countdown) -> None:

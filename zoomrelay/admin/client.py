@@ -90,9 +90,8 @@ class ControlClient:
         return control_socket_path(self._state_dir)
 
     def _explained(self, error: OSError) -> RelayNotRunning | StateDirectoryError:
-        if isinstance(
-            error, FileNotFoundError | ConnectionError
-        ):  # also those of http.client, without a number
+        # By class: those of http.client have no number.
+        if isinstance(error, FileNotFoundError | ConnectionError):
             return RelayNotRunning(f"no relay is running on {self._state_dir}")
         if isinstance(error, TimeoutError):
             return RelayNotRunning(

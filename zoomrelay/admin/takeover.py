@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -90,14 +91,13 @@ def _line(line: Line) -> bytes:
     return msgspec.json.encode(line) + b"\n"
 
 
-class _as_conflict:
+@contextmanager
+def _as_conflict() -> Iterator[None]:
     """Refusals as the control socket tells them."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, TakeoverRefused):
-            raise ControlRefused(str(error), status=409) from error
+    try:
+        yield
+    except TakeoverRefused as error:
+        raise ControlRefused(str(error), status=409) from error
 
 
 # --- the new one's end ------------------------------------------------------------------------------

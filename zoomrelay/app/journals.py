@@ -51,7 +51,7 @@ class Journals:
         while own.rest:
             self._admit(own.rest.pop(0))
         await self._intake.held()
-        remove(own)
+        own.remove()
 
     def look_soon(self) -> None:
         """Somebody may just have left one behind."""
@@ -86,8 +86,3 @@ class Journals:
 
     def _admit(self, record: Record) -> None:
         self._source(record.source).earlier(record)
-
-
-def remove(own: Journal) -> None:
-    """All of it is held."""
-    own.remove()

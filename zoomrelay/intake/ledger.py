@@ -13,7 +13,6 @@ Before the very first acceptance of a path there is no gap: nothing was listened
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -21,6 +20,7 @@ import structlog
 from msgspec.structs import replace
 
 from zoomrelay.clock import Clock, boot_id
+from zoomrelay.durable import sync_directory
 from zoomrelay.event import WEBHOOK, Event
 from zoomrelay.intake import announce, stamp
 from zoomrelay.intake.gaps import GAPS, Gap, append, entries, mend, read_text
@@ -109,7 +109,7 @@ class Ledger:
         try:
             mend(self._directory / GAPS)
             stamp.write(self._directory, replace(self._stamp(), unwritten=tuple(self._unwritten)), sync=True)
-            _sync_directory(self._directory)
+            sync_directory(self._directory)
         except OSError as error:
             self._note_trouble(error)
 
@@ -338,11 +338,3 @@ def _told(gap: Gap) -> dict[str, object]:
 
 def _name(path: PathLedger) -> str:
     return f"{path.source}/{path.subscription}"
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -128,14 +128,7 @@ class SourceIntake:
             self._quarantine(Quarantined(self.name, record.subscription, record.received_ms, raw, reason))
 
     def _merge_earlier(self, record: Earlier) -> None:
-        events = []
-        for content in record.contents:
-            try:
-                events.append(self._read(content, record.subscription, record.received_ms))
-            except Unidentifiable as error:
-                frame = Quarantined(self.name, record.subscription, record.received_ms, content, str(error))
-                self._quarantine(frame)
-        self._received += len(events)
+        events = self._received_events(record.contents, record.subscription, record.received_ms)
         self._intake.push_merging(events, (self.name, record.subscription), EARLIER_PATH)
 
     @property
@@ -156,14 +149,8 @@ class SourceIntake:
 
     def events(self, subscription: str, frames: Sequence[Frame]) -> None:
         """Admit events; what cannot be read is kept as a dead letter of the source."""
-        read, now_ms = self._read, self._intake.now_ms()
-        events = []
-        for frame in frames:
-            try:
-                events.append(read(frame.content, subscription, now_ms))
-            except Unidentifiable as error:
-                self.unreadable(subscription, frame.content, str(error))
-        self._received += len(events)
+        contents = [frame.content for frame in frames]
+        events = self._received_events(contents, subscription, self._intake.now_ms())
         path, now = self.paths[subscription], self.clock.elapsed()
         path.brought(now, len(events))
         if self.twins is None:
@@ -179,6 +166,18 @@ class SourceIntake:
             if not _may_be_late(event):
                 self.twins.first(event.digest, event.name, now)
             self._note_order(event.event_ts or 0)
+
+    def _received_events(self, contents: Sequence[bytes], subscription: str, received_ms: int) -> list[Event]:
+        """Those in which an event can be read; the others are dead letters of the source."""
+        read = self._read
+        events = []
+        for content in contents:
+            try:
+                events.append(read(content, subscription, received_ms))
+            except Unidentifiable as error:
+                self._quarantine(Quarantined(self.name, subscription, received_ms, content, str(error)))
+        self._received += len(events)
+        return events
 
     def _note_order(self, event_ts: int) -> None:
         if event_ts >= self._newest_ts:

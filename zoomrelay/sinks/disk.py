@@ -7,6 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
+from zoomrelay.durable import sync_directory
+
 MODE = 0o640
 """Of files that a sink creates: log collectors commonly read through the group. The umask applies."""
 DIRECTORY_MODE = 0o750
@@ -85,11 +87,7 @@ class SystemDisk:
         os.close(descriptor)
 
     def sync_directory(self, path: Path) -> None:
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_directory(path)
 
     def exists(self, path: Path) -> bool:
         return os.path.lexists(path)

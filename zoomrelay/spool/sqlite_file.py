@@ -28,6 +28,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+from zoomrelay.durable import sync_directory
 from zoomrelay.errors import SpoolError, SpoolFormatError
 
 FORMAT = 1
@@ -186,15 +187,6 @@ def make_private(path: Path) -> None:
     finally:
         os.close(descriptor)
     sync_directory(path.parent)
-
-
-def sync_directory(path: Path) -> None:
-    """Make new names in a directory durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _read_only(path: Path) -> str:

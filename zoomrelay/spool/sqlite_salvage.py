@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from zoomrelay.durable import sync_directory
 from zoomrelay.spool.sqlite_file import (
     COMPANIONS,
     PAGE_BYTES,
     connect,
     make_private,
     open_checked,
-    sync_directory,
 )
 
 _SMALL_TABLES = ("meta", "paths", "sinks", "lanes", "identities")

@@ -26,6 +26,7 @@ from typing import Literal
 import msgspec
 import structlog
 
+from zoomrelay.durable import sync_directory
 from zoomrelay.errors import StateDirectoryError
 
 log = structlog.get_logger()
@@ -82,7 +83,7 @@ class Journal:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.pwrite(descriptor, HEAD, 0)
-            _sync_directory(state_dir)
+            sync_directory(state_dir)
         except OSError as error:
             raise StateDirectoryError(f"cannot make the journal {path}: {error.strerror}") from error
         return cls(path, descriptor, max_bytes=max_bytes)
@@ -187,14 +188,6 @@ def read(path: Path) -> Iterator[Record]:
 def journals(state_dir: Path) -> list[Path]:
     """Those that are there, in a stable order."""
     return sorted(state_dir.glob("takeover-*.journal"))
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class Claim:

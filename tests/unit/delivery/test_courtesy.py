@@ -14,23 +14,24 @@ from zoomrelay.spool.memory import MemorySpool
 LONG, SHORT = LONG_SECONDS * 2, LONG_SECONDS / 2
 
 
+def note(courtesy: Courtesy, turns: int, seconds: float) -> None:
+    for _ in range(turns):
+        courtesy.note(seconds)
+
+
 def test_it_steps_back_while_turns_are_long_and_comes_back_when_they_are_short() -> None:
     courtesy = Courtesy(16)
-    for _ in range(35):
-        courtesy.note(LONG)
+    note(courtesy, 35, LONG)
     assert courtesy.calls == 7
-    for _ in range(50):
-        courtesy.note(SHORT)
+    note(courtesy, 50, SHORT)
     assert courtesy.calls == 8
 
 
 def test_there_is_always_one_call_and_never_more_than_there_may_be() -> None:
     courtesy = Courtesy(4)
-    for _ in range(10_000):
-        courtesy.note(LONG)
+    note(courtesy, 10_000, LONG)
     assert courtesy.calls == 1
-    for _ in range(10_000):
-        courtesy.note(SHORT)
+    note(courtesy, 10_000, SHORT)
     assert courtesy.calls == 4
 
 

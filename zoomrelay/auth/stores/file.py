@@ -25,6 +25,7 @@ import structlog
 
 from zoomrelay.auth.record import VERSION, Record, app_id
 from zoomrelay.config.models import SourceConfig
+from zoomrelay.durable import sync_directory
 from zoomrelay.errors import TokenStoreBusy, TokenStoreError
 
 log = structlog.get_logger()
@@ -159,7 +160,7 @@ class FileStore:
         fresh.unlink(missing_ok=True)
         write_synced(fresh, msgspec.json.encode(record.bound_to(self._app)))
         fresh.rename(self.path)
-        _sync_directory(self.directory)
+        sync_directory(self.directory)
 
     def _set_aside(self) -> None:
         """Move away what is no record of ours, whatever it is."""
@@ -188,7 +189,7 @@ class FileStore:
         with suppress(FileExistsError):
             self.directory.mkdir(mode=0o700)
             _give(self.directory, self._state_dir)
-            _sync_directory(self._state_dir)
+            sync_directory(self._state_dir)
         status = self.directory.lstat()
         if not stat.S_ISDIR(status.st_mode) or os.geteuid() not in (status.st_uid, 0):
             raise TokenStoreError(f"{self.directory} must be a directory of the user who runs this")
@@ -244,14 +245,6 @@ def _give(made: int | Path, directory: Path) -> None:
     if os.geteuid() == 0:
         owner = directory.stat()
         os.chown(made, owner.st_uid, owner.st_gid)
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 async def _to_its_end(work: Callable[[], None]) -> None:
