@@ -43,11 +43,11 @@ async def test_sockets_down_for_ten_minutes_lose_nothing(tmp_path: Path) -> None
         await lab.pause(1)
         lab.zoom.faults.change({"upgrade_status": 503})
         lab.zoom.end("close", 1000, "Bye")
-        await lab.pause(4)
+        await lab.pause(5.5)
         lab.kill()
         await lab.pause(0.5)
         await lab.open()
-        await lab.pause(3)
+        await lab.pause(4)
         lab.zoom.faults.change({"upgrade_status": 0})
         lab.relay.send(signal.SIGHUP)  # do not wait for the next attempt
         await lab.accepted()
