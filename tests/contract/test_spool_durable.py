@@ -27,6 +27,7 @@ from tests.unit.spool.spools import (
 from zoomrelay.errors import SpoolError
 from zoomrelay.spool import sqlite_store
 from zoomrelay.spool.base import Quarantined, Remembered, Settlement, SinkStart
+from zoomrelay.spool.sqlite_questions import ROWS_AT_ONCE
 from zoomrelay.spool.sqlite_writer import Done, Job, run_job
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
@@ -346,3 +347,16 @@ async def test_a_damaged_dead_letter_is_never_redriven(spools: Spools, tmp_path:
         (False, True), (False, True), (True, False),
     ]  # fmt: skip
     assert spool.stats().sinks["a"].dead == 3
+
+
+async def test_a_backlog_of_small_commits_is_read_a_little_at_a_time(spools: Spools) -> None:
+    spool = await spools.open("a")
+    for number in range(1, 2 * ROWS_AT_ONCE + 2):
+        await spool.append([event(number)])
+    await spool.close()
+    spool = await spools.open("a")
+    portions = [await spool.read("a", 1000, READ_BYTES) for _ in range(3)]
+    assert [len(portion) for portion in portions] == [ROWS_AT_ONCE, ROWS_AT_ONCE, 1]
+    assert [number for portion in portions for number in numbers(portion)] == [
+        *range(1, 2 * ROWS_AT_ONCE + 2)
+    ]

@@ -10,7 +10,7 @@ from random import Random
 
 from zoomrelay.clock import Clock, SystemClock
 from zoomrelay.delivery.batching import UNBOUNDED, Batching
-from zoomrelay.delivery.courtesy import BEHIND_SECONDS, Courtesy
+from zoomrelay.delivery.courtesy import Courtesy
 from zoomrelay.delivery.deadlines import Deadlines
 from zoomrelay.delivery.lanes import ONE_BY_ONE, STRICT, Lane, Lanes, Ordering
 from zoomrelay.delivery.pace import Pace
@@ -26,6 +26,9 @@ from zoomrelay.telemetry.metrics import Metrics
 READ_AHEAD = 2048
 """Events in the lanes at most, or a read more; or as many as four batches hold."""
 READ_PORTION = 1024
+ROOM = 128
+"""For so many more there must be room before it is read on: a little at a time, since a spool that has to
+decode what it reads takes the interpreter's time from everything else."""
 LATE = "deadline"
 """Why a late event is a dead letter."""
 PARK_AFTER_SECONDS = 5.0
@@ -82,7 +85,6 @@ class LaneWorker(Worker):
         self._idle: deque[asyncio.Future[list[Lane]]] = deque()
         self._busy = 0
         self._courtesy = Courtesy(sink.concurrency)
-        self._is_behind = False
         self._room = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
@@ -123,7 +125,7 @@ class LaneWorker(Worker):
     def _take_in(self, items: Sequence[Item]) -> None:
         wanted, filtered = self._sort(items)
         self._settling.filtered(filtered)
-        self._is_behind = self._clock.wall() - items[-1].event.received_ms / 1000 > BEHIND_SECONDS
+        self._courtesy.read(self._clock.wall() - items[-1].event.received_ms / 1000, self._now())
         self._lanes.push(wanted, self._now())
         self._dispatch()
 
@@ -135,6 +137,10 @@ class LaneWorker(Worker):
                     await self._room.wait()
             except TimeoutError:
                 self._park_tails()
+
+    def _note_room(self) -> None:
+        if len(self._lanes) <= self._read_ahead - ROOM:
+            self._room.set()
 
     def _park_tails(self) -> None:
         """No room for long: what stands behind heads that are stuck, even in a call, makes way."""
@@ -151,8 +157,7 @@ class LaneWorker(Worker):
         while lanes := await self._next_lanes():
             await self._attempt(lanes)
             self._busy -= 1
-            if len(self._lanes) < self._read_ahead // 2:
-                self._room.set()
+            self._note_room()
 
     async def _next_lanes(self) -> list[Lane]:
         """The lanes of the next call; none if we are to stop."""
@@ -160,7 +165,7 @@ class LaneWorker(Worker):
         self._idle.append(future)
         self._dispatch()
         lanes = await future
-        if self._is_behind:
+        if self._courtesy.behind:
             before = self._now()
             await asyncio.sleep(0)
             self._courtesy.note(self._now() - before)
@@ -203,8 +208,7 @@ class LaneWorker(Worker):
                 self._bury_late(item, attempts, error)
             if lane.taken:
                 left.append(lane)
-        if len(self._lanes) < self._read_ahead // 2:
-            self._room.set()
+        self._note_room()
         return left
 
     def _is_late(self, item: Item, wall: float) -> bool:
@@ -219,7 +223,7 @@ class LaneWorker(Worker):
 
     def _may_call(self, now: float) -> bool:
         """A sink that fails is called once at a time."""
-        if self._is_behind and self._busy >= self._courtesy.calls:
+        if self._busy >= self._courtesy.calls:
             return False
         return now >= self._blocked_until and not (self.health.probing and self._busy)
 

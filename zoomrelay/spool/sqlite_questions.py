@@ -22,6 +22,10 @@ from zoomrelay.spool.sqlite_rows import Row, load_sink
 
 log = structlog.get_logger()
 
+ROWS_AT_ONCE = 32
+"""Runs of events, which may be as small as one event, that are read and decoded in one go: meanwhile this
+thread and the event loop take turns with the interpreter, and whatever comes then is late."""
+
 # --- everything that is kept in memory --------------------------------------------------------------
 
 
@@ -185,7 +189,8 @@ def _load_lanes(
 def stretches(
     connection: sqlite3.Connection, token: Token, last: Token, max_events: int, max_bytes: int, paths: Paths
 ) -> list[Stretch]:
-    """What can be read of the numbers from `token` + 1 to `last`, until either bound is reached."""
+    """What can be read of the numbers from `token` + 1 to `last`, until either bound is reached; at most
+    `ROWS_AT_ONCE` runs of them."""
     found: list[Stretch] = []
     events = size = 0
     for segment in _segments(connection, token, last, _WHOLE):
@@ -195,7 +200,7 @@ def stretches(
         found.append(stretch)
         events += sum(1 for item in stretch.items if item.token > token)
         size += sum(len(item.event.content) for item in stretch.items)
-        if events >= max_events or size >= max_bytes:
+        if events >= max_events or size >= max_bytes or len(found) >= ROWS_AT_ONCE:
             break
     if found:
         found[-1].last = min(found[-1].last, last)

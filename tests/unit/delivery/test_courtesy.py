@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from tests.unit.delivery.fakes import FakeSink, House, LoopClock, events
-from zoomrelay.delivery.courtesy import BEHIND_SECONDS, LONG_SECONDS, Courtesy
+from zoomrelay.delivery.courtesy import BEHIND_SECONDS, LONG_SECONDS, LOOK_SECONDS, STALE_SECONDS, Courtesy
 from zoomrelay.delivery.lane_worker import LaneWorker
 from zoomrelay.spool.memory import MemorySpool
 
@@ -19,8 +19,15 @@ def note(courtesy: Courtesy, turns: int, seconds: float) -> None:
         courtesy.note(seconds)
 
 
+def behind(concurrency: int) -> Courtesy:
+    """One whose sink has a backlog of ten minutes."""
+    courtesy = Courtesy(concurrency)
+    courtesy.read(600.0, 0.0)
+    return courtesy
+
+
 def test_it_steps_back_while_turns_are_long_and_comes_back_when_they_are_short() -> None:
-    courtesy = Courtesy(16)
+    courtesy = behind(16)
     note(courtesy, 35, LONG)
     assert courtesy.calls == 7
     note(courtesy, 50, SHORT)
@@ -28,11 +35,37 @@ def test_it_steps_back_while_turns_are_long_and_comes_back_when_they_are_short()
 
 
 def test_there_is_always_one_call_and_never_more_than_there_may_be() -> None:
-    courtesy = Courtesy(4)
+    courtesy = behind(4)
     note(courtesy, 10_000, LONG)
     assert courtesy.calls == 1
     note(courtesy, 10_000, SHORT)
     assert courtesy.calls == 4
+
+
+def test_who_has_caught_up_is_bound_no_more() -> None:
+    courtesy = behind(16)
+    note(courtesy, 35, LONG)
+    courtesy.read(BEHIND_SECONDS, 100.0)
+    assert courtesy.calls == 16
+
+
+def test_a_backlog_that_does_not_shrink_goes_first() -> None:
+    courtesy = behind(16)
+    note(courtesy, 35, LONG)
+    courtesy.read(599.5, LOOK_SECONDS)
+    note(courtesy, 50, LONG)
+    assert courtesy.calls == 8, "forward, though the turns are long"
+    courtesy.read(596.0, 2 * LOOK_SECONDS)
+    note(courtesy, 35, LONG)
+    assert courtesy.calls == 4
+
+
+@pytest.mark.parametrize(("age", "now"), [(599.9, LOOK_SECONDS / 2), (1200.0, STALE_SECONDS + 1)])
+def test_a_look_too_soon_or_after_an_outage_says_nothing(age: float, now: float) -> None:
+    courtesy = behind(16)
+    courtesy.read(age, now)
+    note(courtesy, 35, LONG)
+    assert courtesy.calls == 7
 
 
 @pytest.mark.looptime
