@@ -74,9 +74,7 @@ async def test_a_step_while_it_listens_is_not_noticed(tmp_path: Path, step: floa
         lab.zoom.end("close")
         await lab.relay.until(lambda: lab.zoom.accepted, "another acceptance")
         before, after = lab.zoom.journal.connections
-        await lab.finish()
-        await lab.relay.stop()
-        lab.judge()
+        await lab.end()
         assert before.ended_at is not None and after.accepted_at is not None
         true(only_gap(lab, "closed"), after.accepted_at - before.ended_at)
         assert sum(len(set(lines)) - len(lines) for lines in lab.delivered().values()) == 0

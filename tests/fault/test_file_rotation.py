@@ -64,9 +64,7 @@ async def test_dies_at(tmp_path: Path, deaths: list[tuple[str, int]], compressio
         await lab.start()
         await lab.pause(0.5)
         lab.zoom.set_rate(0)
-        await lab.finish()
-        await lab.relay.stop()
-        lab.judge()
+        await lab.end()
         found = collected(directory)
         # Families have folders of their own, so the order is that within each.
         assert not (problems := oracle.problems(lab.truth(), "segments", found, ordered=False)), problems
@@ -93,9 +91,7 @@ async def test_the_sink_stops_while_the_spool_has_room(tmp_path: Path) -> None:
             ballast.unlink()
             await lab.relay.until(lambda: lab.relay.log("sink.recovered"), "the sink to go on")
             lab.zoom.set_rate(0)
-            await lab.finish()
-            await lab.relay.stop()
-            lab.judge()
+            await lab.end()
             found = b"".join(one.read_bytes() for one in sorted(disk.path.glob("events-*.ndjson")))
             lines = found.split(b"\n")[:-1]
             assert not (problems := oracle.problems(lab.truth(), "segments", lines, ordered=True)), problems

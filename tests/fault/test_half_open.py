@@ -87,9 +87,7 @@ async def test_back_at_once_after_a_close(tmp_path: Path) -> None:
             await lab.pause(random.uniform(2.05, 2.2))  # what ends sooner is retried with pauses
             lab.zoom.end("close", random.choice((1000, 1001, 1011)), "Bye")
             await lab.accepted()
-        await lab.finish()
-        await lab.relay.stop()
-        lab.judge()
+        await lab.end()
         outages = sorted(end - start for start, end in lab.truth().outages(lab.zoom.subscriptions[0])[:-1])
     assert len(outages) == ENDS
     p50, p99 = outages[ENDS // 2], outages[-1 - ENDS // 100]

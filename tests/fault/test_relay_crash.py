@@ -72,6 +72,4 @@ async def test_a_service_that_fails_ends_the_relay(tmp_path: Path, point: str) -
         assert "service.crashed" in (lab.state_dir / SAVED).read_text()
         await lab.start()
         lab.zoom.set_rate(0)
-        await lab.finish()
-        await lab.relay.stop()
-        lab.judge()
+        await lab.end()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any, Self
@@ -44,10 +45,7 @@ async def killed_at_random_moments(directory: Path, *, seed: int, kills: int) ->
         await lab.accepted()
         await lab.pause(0.5)
         lab.zoom.set_rate(0)
-        await lab.finish()
-        await lab.relay.stop()
-        print(lab.figures())
-        lab.judge()
+        await lab.end()
         flight.judge()
 
 
@@ -64,11 +62,35 @@ async def test_killed_while_it_posts(tmp_path: Path) -> None:
             await lab.start()
         lab.zoom.set_rate(0)
         receiver.refuse_part = 0
+        await lab.end()
+        flight.judge()
+
+
+async def test_killed_while_deadlines_pass(tmp_path: Path) -> None:
+    """What is late goes to the dead letters, all else to the receiver; nothing goes nowhere."""
+    seed, random = 4, Random(4)
+    receiver = Receiver(seed=seed, refuse_part=1.0)
+    options = 'concurrency = 8\n[sinks.crm.deadline_seconds]\n"meeting.*" = 1'
+    async with (
+        Lab(tmp_path, seed=seed, receiver=receiver, http_options=options) as lab,
+        Flight(lab) as flight,
+    ):
+        await lab.start()
+        lab.zoom.set_rate(300)
+        for refuse_part in (1.0, 1.0, 0.5, 0.0):
+            receiver.refuse_part = refuse_part
+            await lab.pause(random.uniform(0.5, 1.5))
+            await flight.kill()
+            await lab.start()
+        lab.zoom.set_rate(0)
         await lab.finish()
         await lab.relay.stop()
-        print(lab.figures())
-        lab.judge()
-        flight.judge()
+        late = books.dead(lab.state_dir, "crm", "deadline")
+        print(lab.figures(), f"late {len(late)}")
+        assert late, "the receiver was down for longer than the deadline"
+        assert all(b'"event":"meeting.' in content for content in late)
+        lab.judge(buried={"crm": late})
+        flight.judge(buried={"crm": late})
 
 
 class Flight:
@@ -107,11 +129,13 @@ class Flight:
             self._in_flight.setdefault(sink, []).append(unsettled & set(delivered))
         shutil.rmtree(copy)
 
-    def judge(self) -> None:
+    def judge(self, buried: Mapping[str, Sequence[bytes]] | None = None) -> None:
+        """`buried`: as for `Lab.judge`."""
         lab = self._lab
         truth, seed = lab.truth(), f"seed {lab.seed}"
         for sink, delivered in lab.delivered().items():
-            assert self._held <= set(delivered), f"{seed}: {sink} did not get everything that was held"
+            ended = {*delivered, *(buried or {}).get(sink, ())}
+            assert self._held <= ended, f"{seed}: {sink} did not get everything that was held"
             in_flight = self._in_flight.get(sink, [])
             allowed = set().union(*in_flight)
             twice = oracle.repeated(delivered)

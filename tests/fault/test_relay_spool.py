@@ -235,10 +235,7 @@ async def test_what_was_taken_away_is_put_back(tmp_path: Path, take: Callable[[P
         assert len(lab.zoom.journal.connections) == 1
         await lab.start()
         receiver.refuse_part = 0.0
-        await lab.finish()
-        await lab.relay.stop()
-        print(lab.figures())
-        lab.judge()
+        await lab.end()
         assert len(set(receiver.taken)) == 401
         assert len(set(lab.delivered()["archive"])) == 401
 

@@ -43,9 +43,7 @@ async def test_killed_after_it_stood_still(tmp_path: Path) -> None:
         await lab.pause(STALL_SECONDS)
         lab.kill()
         await lab.start()
-        await lab.finish()
-        await lab.relay.stop()
-        lab.judge()
+        await lab.end()
 
 
 @pytest.mark.full
@@ -65,7 +63,4 @@ async def test_killed_while_it_catches_up(tmp_path: Path) -> None:
         lab.kill()
         await flood
         await lab.start()
-        await lab.finish()
-        await lab.relay.stop()
-        print(lab.figures())
-        lab.judge()
+        await lab.end()

@@ -75,10 +75,7 @@ async def test_several_subscriptions_and_every_kind_of_sink(tmp_path: Path) -> N
         await lab.pause(0.5)
         lab.zoom.set_rate(0)
         receiver.refuse_part = 0
-        await lab.finish()
-        await lab.relay.stop()
-        print(lab.figures())
-        lab.judge()
+        await lab.end()
         for sink, delivered in lab.delivered().items():
             assert not oracle.lost(lab.truth(), delivered)
             assert sink == "crm" or not twice(delivered)
@@ -135,10 +132,7 @@ async def test_where_zoom_refuses_the_new_connection(tmp_path: Path) -> None:
         lab.zoom.set_rate(RATE)
         await take_over(lab)
         lab.zoom.set_rate(0)
-        await lab.finish()
-        await lab.relay.stop()
-        print(lab.figures())
-        lab.judge()
+        await lab.end()
         assert not twice(lab.delivered()["archive"])
         (gap,) = [gap for gap in lab.truth().gaps if gap.cause == "takeover"]
         assert gap.seconds < 5
@@ -212,9 +206,6 @@ async def _end(lab: Lab, *, once: bool = False) -> None:
     """`once`: whoever died held no sink, so nothing can have come twice."""
     await lab.pause(0.2)
     lab.zoom.set_rate(0)
-    await lab.finish()
-    await lab.relay.stop()
-    print(lab.figures())
-    lab.judge(ordered=False)
+    await lab.end(ordered=False)
     assert not (once and twice(lab.delivered()["archive"]))
     assert not journals(lab.state_dir)

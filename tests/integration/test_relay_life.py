@@ -32,9 +32,7 @@ async def test_from_start_to_acceptance_and_back_after_a_close(tmp_path: Path) -
         second = lab.zoom.journal.connections[-1]
         again = (second.accepted_at or 0) - (first.ended_at or 0)
         print(f"start to accepted {started:.2f} s, closed to accepted {again * 1000:.0f} ms")
-        await lab.finish()
-        await lab.relay.stop()
-        lab.judge()
+        await lab.end()
         assert again < 1.0, "the first attempt after a sound connection comes at once"
 
 
@@ -62,9 +60,7 @@ async def test_a_second_relay_is_refused_and_the_first_is_named(tmp_path: Path) 
         assert done.returncode == 78
         assert str(lab.relay.pid) in done.stderr
         assert "Traceback" not in done.stderr
-        await lab.finish()
-        await lab.relay.stop()
-        lab.judge()
+        await lab.end()
         assert len(lab.zoom.journal.connections) == 1
 
 
@@ -115,9 +111,7 @@ async def test_a_receiver_that_hangs_does_not_hold_up_the_stop(tmp_path: Path) -
         assert seconds < 1 + BUSY_SECONDS
         receiver.hanging = False
         await lab.start()
-        await lab.finish()
-        await lab.relay.stop()
-        lab.judge()
+        await lab.end()
 
 
 async def test_a_full_pipe_does_not_hold_up_the_stop(tmp_path: Path) -> None:
@@ -130,9 +124,7 @@ async def test_a_full_pipe_does_not_hold_up_the_stop(tmp_path: Path) -> None:
         assert 0 < len(in_the_pipe) <= 2**16
         lab.relay.stdout_file.write_bytes(in_the_pipe[: in_the_pipe.rindex(b"\n") + 1])
         await lab.start()
-        await lab.finish()
-        await lab.relay.stop()
-        lab.judge()
+        await lab.end()
 
 
 async def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
@@ -148,9 +140,7 @@ async def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
         lab.kills.append(lab.relay.ended_at)  # what was on the way counts as killed
         receiver.hanging = False
         await lab.start()
-        await lab.finish()
-        await lab.relay.stop()
-        lab.judge()
+        await lab.end()
 
 
 async def test_in_memory_everything_is_drained_before_the_end(tmp_path: Path) -> None:
@@ -178,9 +168,7 @@ async def test_an_invalid_file_changes_nothing(tmp_path: Path) -> None:
         (complaint,) = lab.relay.log("config.invalid")
         assert any("sinks.archive" in problem for problem in complaint["problems"])
         await lab.zoom.burst(10)
-        await lab.finish()
-        await lab.relay.stop()
-        lab.judge()
+        await lab.end()
         assert len(lab.zoom.journal.connections) == 1
 
 
@@ -197,9 +185,7 @@ async def test_sinks_come_and_go_without_touching_the_socket(tmp_path: Path) -> 
             await lab.relay.until(lambda n=reloads: len(lab.relay.log("config.reloaded")) == n, "the reload")
             await lab.pause(0.3)
         lab.zoom.set_rate(0)
-        await lab.finish()
-        await lab.relay.stop()
-        lab.judge()
+        await lab.end()
         assert len(lab.zoom.journal.connections) == 1
         got, everything = second_file.read_bytes().splitlines(), lab.delivered()["archive"]
         # It was away for a while, kept its backlog, and missed only what came before it was there.

@@ -34,10 +34,7 @@ async def delivered_or_listed(directory: Path, *, seed: int, count: int) -> None
             await lab.zoom.burst(portion)
             count -= portion
         receiver.refuse_part = 0.0
-        await lab.finish()
-        await lab.relay.stop()
-        print(lab.figures())
-        lab.judge()
+        await lab.end()
 
 
 async def _trouble(lab: Lab, random: Random) -> None:

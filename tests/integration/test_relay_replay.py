@@ -125,9 +125,7 @@ async def test_a_kill_during_a_replay_costs_nothing_but_the_replay(tmp_path: Pat
         since = re.findall(r"--since (\S+)", err.decode())[0]
         assert (await replay(lab, "--to", "crm", "--since", since))[0] == 0
         assert set(receiver.replayed) >= {one for one in receiver.taken if b"test.mark" not in one}
-        await lab.finish()
-        await lab.relay.stop()
-        lab.judge()
+        await lab.end()
 
 
 @pytest.mark.full

@@ -36,9 +36,7 @@ async def test_a_token_endpoint_that_is_down_is_but_a_warning(tmp_path: Path) ->
         await lab.relay.until(lambda: lab.zoom.token_requests > requests, "another try")
         await lab.ask()
         lab.zoom.faults.clear()
-        await lab.finish()
-        await lab.relay.stop()
-        lab.judge()
+        await lab.end()
 
 
 @pytest.mark.parametrize(
@@ -55,9 +53,7 @@ async def test_it_gets_its_token_in_the_end(tmp_path: Path, faults: dict[str, An
     async with Lab(tmp_path, seed=2) as lab:
         lab.zoom.faults.change(faults)
         await lab.start()
-        await lab.finish()
-        await lab.relay.stop()
-        lab.judge()
+        await lab.end()
         assert {"warning", "error"} & levels(lab), "trouble is said aloud"
 
 
@@ -92,9 +88,7 @@ async def test_refused_tokens_in_every_wording(tmp_path: Path, texts: tuple[str,
             await lab.zoom.burst(5)
         lab.zoom.revoke_tokens()  # the open socket stays, the next attempt meets a refusal
         lab.zoom.end("close", 1000, "Bye")
-        await lab.finish()
-        await lab.relay.stop()
-        lab.judge()
+        await lab.end()
         assert "the socket's address" in lab.relay.log_text(), "an empty token is explained in words"
 
 
@@ -128,9 +122,7 @@ async def test_silence_is_noticed(tmp_path: Path, how: str) -> None:
         await lab.zoom.burst(5)
         await lab.relay.until(lambda: len(lab.zoom.journal.connections) == 2, "another try")
         lab.zoom.faults.clear()
-        await lab.finish()
-        await lab.relay.stop()
-        lab.judge()
+        await lab.end()
         assert lab.relay.log("session.closed")[0]["cause"] == "silent"
 
 
@@ -158,9 +150,7 @@ async def test_frames_in_every_shape(tmp_path: Path) -> None:
         lab.zoom.faults.change(faults)
         await lab.zoom.burst(1000)
         lab.zoom.faults.clear()
-        await lab.finish()
-        await lab.relay.stop()
-        lab.judge()
+        await lab.end()
         assert len(lab.zoom.journal.connections) == 1, "nothing of this ends a socket"
         (connection,) = lab.zoom.journal.connections
         assert connection.rubbish > 100
@@ -177,9 +167,7 @@ async def test_frames_that_may_end_a_socket(tmp_path: Path, kind: Any, cause: st
         if cause:
             await lab.relay.until(lambda: lab.relay.log("session.closed"), "the end of the socket")
             assert lab.relay.log("session.closed")[0]["cause"] == cause
-        await lab.finish()
-        await lab.relay.stop()
-        lab.judge()
+        await lab.end()
 
 
 async def test_displaced_by_another_and_back(tmp_path: Path) -> None:
@@ -190,6 +178,4 @@ async def test_displaced_by_another_and_back(tmp_path: Path) -> None:
         lab.zoom.end("reset")
         await lab.accepted()
         lab.zoom.set_rate(0)
-        await lab.finish()
-        await lab.relay.stop()
-        lab.judge()
+        await lab.end()

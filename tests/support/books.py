@@ -59,6 +59,15 @@ def held(state_dir: Path) -> dict[int, bytes]:
         return dict(ask.execute("SELECT seq, CAST(content AS BLOB) FROM events"))
 
 
+def dead(state_dir: Path, sink: str, reason: str) -> list[bytes]:
+    """Contents of this sink's dead letters of this reason, oldest first."""
+    with _connected(state_dir) as ask:
+        rows = ask.execute(
+            "SELECT content FROM dead WHERE sink = ? AND reason = ? ORDER BY number", (sink, reason)
+        )
+        return [content for (content,) in rows]
+
+
 def unsettled(state_dir: Path, sink: str) -> set[bytes]:
     """Contents of the events in the stream that have not ended for this sink."""
     with _connected(state_dir) as ask:

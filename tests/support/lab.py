@@ -6,6 +6,7 @@ import asyncio
 import base64
 import sqlite3
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -184,6 +185,13 @@ class Lab:
         if ask:
             await self.ask()
 
+    async def end(self, **judged: Any) -> None:
+        """Let everything arrive, stop the relay in order, and judge it all (see `judge`)."""
+        await self.finish()
+        await self.relay.stop()
+        print(self.figures())
+        self.judge(**judged)
+
     async def ask(self) -> None:
         """Note what the control socket and the admin port tell, for the search for secrets."""
         client = ControlClient(self.state_dir)
@@ -242,14 +250,16 @@ class Lab:
             list(self.zoom.journal.since()), self.zoom.journal.connections, gaps, self.kills, self.blind
         )
 
-    def judge(self, *, ordered: bool = True) -> None:
+    def judge(self, *, ordered: bool = True, buried: Mapping[str, Sequence[bytes]] | None = None) -> None:
         """The rule holds at every sink, the ledger covers every time of deafness, the books balance.
-        `ordered`: and a single subscription's events are where they belong."""
+        `ordered`: and a single subscription's events are where they belong. `buried`: what each sink was
+        right to give up."""
         truth = self.truth()
         single = ordered and len(self.zoom.subscriptions) == 1
         found = [problem for name in self.zoom.subscriptions for problem in oracle.uncovered(truth, name)]
         for sink, delivered in self.delivered().items():
-            found += oracle.problems(truth, sink, delivered, ordered=single and sink != "crm")
+            ended = [*delivered, *(buried or {}).get(sink, ())]
+            found += oracle.problems(truth, sink, ended, ordered=single and sink != "crm")
         for sink, account in self._accounts().items():
             if account.conservation_error or account.pending:
                 found.append(f"{sink}: conservation error {account.conservation_error}, {account}")

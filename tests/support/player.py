@@ -53,9 +53,7 @@ async def play(schedule: Schedule, directory: Path) -> str:
         lab.configure()
         await lab.start()
         await Player(lab, receiver, hole, seed=schedule.seed).run(schedule)
-        await lab.finish()
-        await lab.relay.stop()
-        lab.judge()
+        await lab.end()
         _judge(lab, receiver)
         return lab.figures()
 
