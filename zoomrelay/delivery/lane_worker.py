@@ -161,14 +161,24 @@ class LaneWorker(Worker):
 
     async def _next_lanes(self) -> list[Lane]:
         """The lanes of the next call; none if we are to stop."""
-        future: asyncio.Future[list[Lane]] = asyncio.get_running_loop().create_future()
-        self._idle.append(future)
-        self._dispatch()
-        lanes = await future
+        lanes = [] if self._idle else self._lanes_now(self._now())
+        if not lanes:
+            future: asyncio.Future[list[Lane]] = asyncio.get_running_loop().create_future()
+            self._idle.append(future)
+            self._dispatch()
+            lanes = await future
         if self._courtesy.behind:
             before = self._now()
             await asyncio.sleep(0)
             self._courtesy.note(self._now() - before)
+        return lanes
+
+    def _lanes_now(self, now: float) -> list[Lane]:
+        """Those of a call that may be made at once; none where there is nothing, or we are to stop."""
+        if self._stopping.is_set() or not self._may_call(now):
+            return []
+        lanes = self._pop(now)
+        self._busy += bool(lanes)
         return lanes
 
     def _dispatch(self) -> None:
@@ -179,12 +189,9 @@ class LaneWorker(Worker):
             if future.done():  # its server was cancelled
                 self._idle.popleft()
                 continue
-            lanes: list[Lane] = []
-            if not self._stopping.is_set():
-                lanes = self._pop(now) if self._may_call(now) else []
-                if not lanes:
-                    break
-                self._busy += 1
+            lanes = self._lanes_now(now)
+            if not lanes and not self._stopping.is_set():
+                break
             self._idle.popleft()
             future.set_result(lanes)
         self._set_timer(now)

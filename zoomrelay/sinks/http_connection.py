@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import os
 import ssl
 from collections import Counter
@@ -14,6 +13,7 @@ from typing import NamedTuple
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
+from aiohttp.http import HttpProcessingError
 from multidict import CIMultiDict, istr
 from yarl import URL
 
@@ -21,6 +21,7 @@ from zoomrelay import __version__
 from zoomrelay.config.models import HttpSinkConfig
 from zoomrelay.errors import SinkUnavailable
 from zoomrelay.sinks import answer
+from zoomrelay.sinks.http_poster import Poster, Reply
 
 BODY_BYTES = 64 * 1024
 """Of an answer's body, as much is read so that its connection can be used again. Longer ones cost it."""
@@ -28,8 +29,6 @@ BODY_SECONDS = 1.0
 """How long the body of an answer may take after its head; the status alone decides."""
 STALE_SECONDS = 1.0
 """A connection that ends within this time of a request's start is taken for one that had gone stale."""
-LARGE_BYTES = 1024**2
-"""Bodies above this are handed to aiohttp as streams, which it writes in pieces."""
 
 
 class Answer(NamedTuple):
@@ -48,70 +47,67 @@ class HttpConnection:
         url = URL(config.url)
         self._config = config
         self._url = url.with_fragment(None)
-        self._session: aiohttp.ClientSession | None = None
-        self._under_way: Counter[aiohttp.ClientSession] = Counter()
+        self._poster: Poster | None = None
+        self._under_way: Counter[Poster] = Counter()
         self._certificates: list[bytes] = []
 
     async def open(self) -> None:
         """Connects to nobody yet; raises `SinkUnavailable` where certificates cannot be used. Does nothing
         where it is open already."""
-        if self._session is None:
+        if self._poster is None:
             self._certificates = self._read_certificates()
-            self._session = self._new_session()
+            self._poster = self._new_poster()
 
     async def reopen(self) -> bool:
         """Read the files of certificates, keys and authorities anew; whether another content was found. New
         requests then go out on new connections, those under way come to their end on the old ones. Raises
         `SinkUnavailable` where the files cannot be used; the old ones stay in use."""
         found = self._read_certificates()
-        old = self._session
+        old = self._poster
         if old is None or found == self._certificates:
             return False
-        self._session, self._certificates = self._new_session(), found
+        self._poster, self._certificates = self._new_poster(), found
         if not self._under_way[old]:
             await old.close()
         return True
 
     async def close(self) -> None:
-        session, self._session = self._session, None
-        for one in {session, *self._under_way}:
+        poster, self._poster = self._poster, None
+        for one in {poster, *self._under_way}:
             if one is not None:
                 await one.close()
 
     async def post(self, body: bytes, headers: Mapping[istr, str], *, whole: bool = False) -> Answer:
         """The answer; `whole` waits for its body whatever the status is. Raises `SinkUnavailable` where none
         came in time."""
-        session = self._session
-        if session is None:
+        poster = self._poster
+        if poster is None:
             raise SinkUnavailable("not open")
-        self._under_way[session] += 1
+        self._under_way[poster] += 1
         try:
             async with asyncio.timeout(self._config.timeout_seconds):
-                response = await self._post(session, body, headers)
-            return await _answer(response, whole=whole)
-        except (aiohttp.ClientError, OSError, UnicodeError) as error:
+                reply = await _post(poster, body, headers)
+            return await _answer(reply, whole=whole)
+        except (aiohttp.ClientError, HttpProcessingError, OSError, UnicodeError) as error:
             words = in_words(error, self._url, self._config.timeout_seconds)
             raise SinkUnavailable(words) from _presentable(error)
         finally:
-            await self._ended(session)
+            await self._ended(poster)
 
-    async def _ended(self, session: aiohttp.ClientSession) -> None:
-        """A request has; with the last one, a session that was replaced goes."""
-        self._under_way[session] -= 1
-        if not self._under_way[session]:
-            del self._under_way[session]
-            if session is not self._session:
-                await session.close()
+    async def _ended(self, poster: Poster) -> None:
+        """A request has; with the last one, a poster that was replaced goes."""
+        self._under_way[poster] -= 1
+        if not self._under_way[poster]:
+            del self._under_way[poster]
+            if poster is not self._poster:
+                await poster.close()
 
-    def _new_session(self) -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._config.concurrency, ssl=self._tls()),
-            timeout=aiohttp.ClientTimeout(total=None),  # `post` has its own, at a third of the cost
-            headers=_own_headers(self._config),
-            skip_auto_headers=("accept", "accept-encoding"),
-            auto_decompress=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            # Not `trust_env`: that asks the environment, in a thread, for every single request.
+    def _new_poster(self) -> Poster:
+        return Poster(
+            self._url,
+            _own_headers(self._config),
+            connections=self._config.concurrency,
+            tls=self._tls(),
             proxy=self._config.proxy or proxy_for(self._url),
         )
 
@@ -135,25 +131,18 @@ class HttpConnection:
         config = self._config
         return [_content(file) for file in (config.ca_file, config.cert_file, config.key_file) if file]
 
-    async def _post(
-        self, session: aiohttp.ClientSession, body: bytes, headers: Mapping[istr, str]
-    ) -> aiohttp.ClientResponse:
-        """The answer's head. A stale connection, closed by the receiver while idle, costs a second try
-        here rather than a failure: for a POST, aiohttp leaves that decision to us."""
-        began = asyncio.get_running_loop().time()
-        try:
-            return await self._post_once(session, body, headers)
-        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError) as error:
-            fresh = isinstance(error, aiohttp.ClientConnectorError)
-            if fresh or asyncio.get_running_loop().time() - began > STALE_SECONDS:
-                raise
-        return await self._post_once(session, body, headers)
 
-    async def _post_once(
-        self, session: aiohttp.ClientSession, body: bytes, headers: Mapping[istr, str]
-    ) -> aiohttp.ClientResponse:
-        data = body if len(body) <= LARGE_BYTES else io.BytesIO(body)
-        return await session.post(self._url, data=data, headers=headers, allow_redirects=False)
+async def _post(poster: Poster, body: bytes, headers: Mapping[istr, str]) -> Reply:
+    """The answer's head. A stale connection, closed by the receiver while idle, costs a second try here
+    rather than a failure."""
+    began = asyncio.get_running_loop().time()
+    try:
+        return await poster.post(body, headers)
+    except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError) as error:
+        fresh = isinstance(error, aiohttp.ClientConnectorError)
+        if fresh or asyncio.get_running_loop().time() - began > STALE_SECONDS:
+            raise
+    return await poster.post(body, headers)
 
 
 def in_words(error: Exception, url: URL, timeout_seconds: float) -> str:
@@ -175,7 +164,7 @@ def in_words(error: Exception, url: URL, timeout_seconds: float) -> str:
         case aiohttp.ClientConnectorError():
             why = os.strerror(error.errno) if error.errno else error.strerror
             return f"cannot connect to {place}: {why}"
-        case aiohttp.ClientResponseError():
+        case aiohttp.ClientResponseError() | HttpProcessingError():
             return f"{place} does not answer in HTTP"
         case _:
             return f"{place} closed the connection without an answer"
@@ -189,14 +178,14 @@ def proxy_for(url: URL) -> str | None:
     return proxy if "://" in proxy else f"http://{proxy}"
 
 
-async def _answer(response: aiohttp.ClientResponse, *, whole: bool) -> Answer:
+async def _answer(reply: Reply, *, whole: bool) -> Answer:
     body = b""
     try:
-        if whole or not response.content.is_eof() or not answer.delivered(response.status):
-            body = await _start_of_body(response.content)
+        if whole or not reply.content.is_eof() or not answer.delivered(reply.status):
+            body = await _start_of_body(reply.content)
     finally:
-        response.release()  # closes the connection where the body has not come to its end
-    return Answer(response.status, response.headers, body)
+        reply.release()
+    return Answer(reply.status, reply.headers, body)
 
 
 async def _start_of_body(content: aiohttp.StreamReader) -> bytes:

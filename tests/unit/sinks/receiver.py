@@ -52,6 +52,7 @@ class Receiver:
                 headers = {
                     name.lower(): value.strip() for name, _, value in (row.partition(":") for row in rest)
                 }
+                assert len(headers) == len(rest), f"a header comes twice: {rest}"
                 body = await reader.readexactly(int(headers.get("content-length", "0")))
                 request = Request(connection, number, line, headers, body)
                 self.requests.append(request)
