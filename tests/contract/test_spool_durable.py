@@ -360,3 +360,25 @@ async def test_a_backlog_of_small_commits_is_read_a_little_at_a_time(spools: Spo
     assert [number for portion in portions for number in numbers(portion)] == [
         *range(1, 2 * ROWS_AT_ONCE + 2)
     ]
+
+
+@pytest.mark.parametrize("row", [ROWS_AT_ONCE - 1, ROWS_AT_ONCE, ROWS_AT_ONCE + 1])
+async def test_a_damaged_run_at_the_end_of_a_portion_takes_nothing_else_with_it(
+    spools: Spools, row: int
+) -> None:
+    count = 4 * ROWS_AT_ONCE
+    spool = await spools.open("a")
+    for number in range(1, count + 1):
+        await spool.append([event(number)])
+    await spool.close()
+    with closing(sqlite3.connect(spools.path / "spool.sqlite")) as connection:
+        connection.execute("UPDATE segments SET last = last | 64 WHERE first = ?", (row,))
+        connection.commit()
+    spool = await spools.open("a")
+    got: list[int] = []
+    while len(got) < count - 1:
+        items = await spool.read("a", 1000, READ_BYTES)
+        got += numbers(items)
+        deliver(spool, "a", items)
+    assert got == [number for number in range(1, count + 1) if number != row]
+    assert (spool.stats().sinks["a"].dead, spool.stats().sinks["a"].pending) == (1, 0)

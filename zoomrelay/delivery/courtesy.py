@@ -13,8 +13,7 @@ LONG_SECONDS = 0.0015
 BEHIND_SECONDS = 2.0
 """What was received so long ago is a backlog."""
 LOOK_SECONDS = 5.0
-"""Between two looks at how old the backlog is; one after more than `STALE_SECONDS` says nothing."""
-STALE_SECONDS = 30.0
+"""Between two looks at how old the backlog is, or more."""
 LEAST_GAIN = 0.2
 """By so much of the time that passes a backlog must become younger."""
 _STEP_BACK = 0.98
@@ -43,20 +42,23 @@ class Courtesy:
         """What is sent next had been received so long before `now`, which is any clock's time."""
         self.behind = age_seconds > BEHIND_SECONDS
         if not self.behind:
-            self._looked, self._gains = None, True
+            self.forget()
             return
         then, age_then = self._looked or (now, age_seconds)
-        if now - then > STALE_SECONDS:
-            self._gains = True
-        elif now - then >= LOOK_SECONDS:
-            self._gains = age_then - age_seconds >= LEAST_GAIN * (now - then)
-        elif self._looked is not None:
+        if self._looked is not None and now - then < LOOK_SECONDS:
             return
+        self._gains = now == then or age_then - age_seconds >= LEAST_GAIN * (now - then)
+        if not self._gains:
+            self._calls = min(self._most, 2 * self._calls)
         self._looked = now, age_seconds
+
+    def forget(self) -> None:
+        """Nothing was sent for a while, which says nothing of how fast it goes."""
+        self._looked, self._gains = None, True
 
     def note(self, turn_seconds: float) -> None:
         """The loop took so long for a turn; noted before each call."""
-        if turn_seconds <= LONG_SECONDS or not self._gains:
+        if turn_seconds <= LONG_SECONDS:
             self._calls = min(self._most, self._calls + _STEP_FORWARD)
-        else:
+        elif self._gains:
             self._calls = max(1.0, self._calls * _STEP_BACK)

@@ -115,6 +115,7 @@ class LaneWorker(Worker):
         """Read ahead, within bounds, until we are to stop."""
         while items := await self._read(READ_PORTION):
             self._take_in(items)
+            self._note_age(items[-1])
             await self._wait_for_room()
 
     async def _fill_urgent(self) -> None:
@@ -122,10 +123,14 @@ class LaneWorker(Worker):
         while items := await self._patiently(lambda: self._spool.read_urgent(self.name, READ_PORTION)):
             self._take_in(items)
 
+    def _note_age(self, item: Item) -> None:
+        """Of the newest item of the stream; what comes again, for whatever reason, is always old."""
+        if not (item.redriven or item.event.replayed or item.attempts):
+            self._courtesy.read(self._clock.wall() - item.event.received_ms / 1000, self._now())
+
     def _take_in(self, items: Sequence[Item]) -> None:
         wanted, filtered = self._sort(items)
         self._settling.filtered(filtered)
-        self._courtesy.read(self._clock.wall() - items[-1].event.received_ms / 1000, self._now())
         self._lanes.push(wanted, self._now())
         self._dispatch()
 
@@ -168,10 +173,16 @@ class LaneWorker(Worker):
             self._dispatch()
             lanes = await future
         if self._courtesy.behind:
-            before = self._now()
-            await asyncio.sleep(0)
-            self._courtesy.note(self._now() - before)
+            await self._give_way()
         return lanes
+
+    async def _give_way(self) -> None:
+        if not self.health.ok:
+            self._courtesy.forget()
+            return
+        before = self._now()
+        await asyncio.sleep(0)
+        self._courtesy.note(self._now() - before)
 
     def _lanes_now(self, now: float) -> list[Lane]:
         """Those of a call that may be made at once; none where there is nothing, or we are to stop."""

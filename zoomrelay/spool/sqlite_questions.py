@@ -200,6 +200,8 @@ def stretches(
         found.append(stretch)
         events += sum(1 for item in stretch.items if item.token > token)
         size += sum(len(item.event.content) for item in stretch.items)
+        if stretch.unreadable is not None:
+            continue  # where it ends shows at the next one
         if events >= max_events or size >= max_bytes or len(found) >= ROWS_AT_ONCE:
             break
     if found:

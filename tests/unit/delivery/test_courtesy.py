@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from tests.unit.delivery.fakes import FakeSink, House, LoopClock, events
-from zoomrelay.delivery.courtesy import BEHIND_SECONDS, LONG_SECONDS, LOOK_SECONDS, STALE_SECONDS, Courtesy
+from zoomrelay.delivery.courtesy import BEHIND_SECONDS, LONG_SECONDS, LOOK_SECONDS, Courtesy
 from zoomrelay.delivery.lane_worker import LaneWorker
 from zoomrelay.spool.memory import MemorySpool
 
@@ -49,23 +49,36 @@ def test_who_has_caught_up_is_bound_no_more() -> None:
     assert courtesy.calls == 16
 
 
-def test_a_backlog_that_does_not_shrink_goes_first() -> None:
+def test_a_backlog_that_hardly_shrinks_goes_first() -> None:
     courtesy = behind(16)
     note(courtesy, 35, LONG)
     courtesy.read(599.5, LOOK_SECONDS)
+    assert courtesy.calls == 15
     note(courtesy, 50, LONG)
-    assert courtesy.calls == 8, "forward, though the turns are long"
+    assert courtesy.calls == 15, "it does not step back, though the turns are long"
     courtesy.read(596.0, 2 * LOOK_SECONDS)
     note(courtesy, 35, LONG)
-    assert courtesy.calls == 4
+    assert courtesy.calls == 7
 
 
-@pytest.mark.parametrize(("age", "now"), [(599.9, LOOK_SECONDS / 2), (1200.0, STALE_SECONDS + 1)])
-def test_a_look_too_soon_or_after_an_outage_says_nothing(age: float, now: float) -> None:
+def test_not_even_calls_that_take_long_stay_few_for_ever() -> None:
     courtesy = behind(16)
-    courtesy.read(age, now)
+    note(courtesy, 1000, LONG)
+    for minute in range(1, 5):
+        note(courtesy, 100, LONG)
+        courtesy.read(600.0 + minute, 60.0 * minute)
+    assert courtesy.calls == 16
+
+
+def test_a_look_too_soon_or_after_an_outage_says_nothing() -> None:
+    courtesy = behind(16)
+    courtesy.read(600.0, LOOK_SECONDS / 2)
     note(courtesy, 35, LONG)
     assert courtesy.calls == 7
+    courtesy.forget()
+    courtesy.read(1200.0, 600.0)
+    note(courtesy, 35, LONG)
+    assert courtesy.calls == 3
 
 
 @pytest.mark.looptime
