@@ -152,6 +152,13 @@ class Wire:
     def reading(self) -> bool:
         return not self._inbox.paused
 
+    @property
+    def waiting_since(self) -> float | None:
+        return self._inbox.since
+
+    def rest(self) -> list[bytes]:
+        return self._inbox.rest()
+
     async def receive(self) -> list[bytes]:
         try:
             return await self._inbox.take()

@@ -134,25 +134,22 @@ class Intake:
         just let in would otherwise always be the next. The time spent is counted, about every second."""
         counted = self.clock.elapsed()
         self.troubles.begin(Trouble.PAUSED)
+        turn = asyncio.create_task(self._its_turn())
         try:
-            there_is = False
-            while not there_is:
-                there_is = await self._has_room_within(_COUNT_PAUSE_SECONDS)
+            while not turn.done():
+                await asyncio.wait([turn], timeout=_COUNT_PAUSE_SECONDS)
                 now = self.clock.elapsed()
                 self._metrics.intake_paused.inc(now - counted)
                 counted = now
         finally:
+            turn.cancel()
             self.troubles.end(Trouble.PAUSED)
 
-    async def _has_room_within(self, seconds: float) -> bool:
-        try:
-            async with asyncio.timeout(seconds), self._turn:
-                while self._gate.full:
-                    self._emptied.clear()
-                    await self._emptied.wait()
-        except TimeoutError:
-            return False
-        return True
+    async def _its_turn(self) -> None:
+        async with self._turn:
+            while self._gate.full:
+                self._emptied.clear()
+                await self._emptied.wait()
 
     def held_until_ms(self, last_frame_ms: int) -> int:
         """Everything received up to this wall time is durable: the last frame's time, or that of the

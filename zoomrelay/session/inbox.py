@@ -27,6 +27,8 @@ class Inbox:
         self._arrived: asyncio.Future[None] | None = None
         self._closed = False
         self.paused = False
+        self.since: float | None = None
+        """Loop time when the first message came that is here; None for none."""
 
     def put(self, frame: Frame) -> None:
         """A data frame came. The library has checked its size, and that fragments follow one another."""
@@ -41,6 +43,8 @@ class Inbox:
 
     def put_messages(self, messages: list[bytes]) -> None:
         """Whole messages came."""
+        if not self._messages:
+            self.since = asyncio.get_running_loop().time()
         self._messages += messages
         self._size += sum([len(message) for message in messages])
         if not self.paused and (len(self._messages) > HIGH_MESSAGES or self._size > HIGH_BYTES):
@@ -61,7 +65,11 @@ class Inbox:
                 await self._arrived
             finally:
                 self._arrived = None
-        messages, self._messages, self._size = self._messages, [], 0
+        return self.rest()
+
+    def rest(self) -> list[bytes]:
+        """The messages that are here, be it none."""
+        messages, self._messages, self._size, self.since = self._messages, [], 0, None
         if self.paused:
             self.paused = False
             self._resume()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from itertools import chain
 
 import structlog
 
@@ -114,9 +115,11 @@ class Link:
     async def _receive(self) -> Ending:
         # The hot path: for an event nothing happens here but parsing and handing over.
         run: list[EventFrame] = []
+        frames: Iterator[bytes] = iter(())
         try:
             while True:
-                for frame in await self._connection.receive():
+                frames = iter(await self._connection.receive())
+                for frame in frames:
                     message = parse(frame)
                     if type(message) is EventFrame:
                         run.append(message)
@@ -128,6 +131,16 @@ class Link:
                     await self._wait_for_room()
         except ConnectionEnded as error:
             return connection_ended(error)
+        except asyncio.CancelledError:
+            self._hand_over_rest(run, chain(frames, self._connection.rest()))
+            raise
+
+    def _hand_over_rest(self, run: list[EventFrame], frames: Iterable[bytes]) -> None:
+        """There is no more time: pass on the events among what has come, whether or not there is room."""
+        run = [*run, *(message for frame in frames if isinstance(message := parse(frame), EventFrame))]
+        if run:
+            self._figures.events += len(run)
+            self.consumer.events(self._subscription, run)
 
     async def _hand_over(self, run: list[EventFrame]) -> list[EventFrame]:
         """Pass on the events that came one after the other; returns the next run's beginning."""
@@ -228,7 +241,10 @@ class Link:
         self._note_sleep()
         connection = self._connection
         self._last_frame = self._wall(connection.last_received)
-        self._received_until = self._wall(connection.hearing.received_until)
+        until = connection.hearing.received_until
+        if connection.waiting_since is not None:
+            until = min(until, connection.waiting_since)
+        self._received_until = self._wall(until)
 
     def _note_sleep(self) -> None:
         """The loop's clock stands still while the machine sleeps; and the end of the socket may be read on

@@ -88,6 +88,15 @@ class Connection(Protocol):
         """Nothing keeps it from reading."""
         ...
 
+    @property
+    def waiting_since(self) -> float | None:
+        """Loop time when the first message came that nobody has received yet; None where there is none."""
+        ...
+
+    def rest(self) -> list[bytes]:
+        """What `receive` would return at once, be it nothing; after it nothing of what came is here."""
+        ...
+
     async def receive(self) -> list[bytes]:
         """The next messages' payloads, text or binary, whole, in order; at least one. After the end it
         first returns what had been received, then raises `ConnectionEnded`. Cancelling loses nothing."""

@@ -19,8 +19,12 @@ SLOW_CAP_SECONDS = 300.0
 RETRY_AFTER_CAP_SECONDS = 3600.0
 STABLE_SECONDS = 2.0
 """Accepted for this long, a connection counts as sound and wipes the slate."""
+TOKEN_SOUND_SECONDS = 60.0
+"""The same of its token: one may be refused at the second heartbeat only."""
 MAX_AT_ONCE = 3
 """New tokens tried without a pause: a fresh one, one by the other grant, and one that was stale."""
+TOKENS_CAP_SECONDS = 60.0
+"""Between tokens beyond these: each was taken for a while, so the next may bring some events, too."""
 
 
 class Reconnect:
@@ -45,7 +49,9 @@ class Reconnect:
         never; `token_left`: after a refused token there is another one to try."""
         self.contest.ended(ending, accepted_seconds)
         if accepted_seconds is not None and accepted_seconds >= STABLE_SECONDS:
-            self._failures = self._refusals = self._at_once = 0
+            self._failures = self._refusals = 0
+        if accepted_seconds is not None and accepted_seconds >= TOKEN_SOUND_SECONDS:
+            self._at_once = 0
         delay = self._own_delay(ending, accepted_seconds is not None, token_left)
         asked_for = min(ending.retry_after or 0.0, RETRY_AFTER_CAP_SECONDS)
         # The token's manager has chosen its wait already; ours comes on top of nobody's.
@@ -61,9 +67,12 @@ class Reconnect:
             return self._slow_seconds()
         if ending.believed_permanent:
             self._refusals += 1
-        elif ending.cause is Cause.REFUSED_TOKEN and self._at_once < MAX_AT_ONCE:
+        elif ending.cause is Cause.REFUSED_TOKEN:
             self._at_once += 1
-            return 0.0
+            if self._at_once <= MAX_AT_ONCE:
+                return 0.0
+            tries = self._at_once - MAX_AT_ONCE
+            return full_jitter(tries, base=BASE_SECONDS, cap=TOKENS_CAP_SECONDS, random=self._random)
         elif was_accepted and self._failures == 1:
             return 0.0
         cap = self._contested_cap_seconds() if was_accepted else CAP_SECONDS

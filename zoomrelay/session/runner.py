@@ -249,7 +249,12 @@ class SessionRunner:
                 await self._turn()
                 connection = await self._dial(build_url(self._source.ws_url, self._address, token.value))
             self._opening = None
-            ending = await self._serve(connection, token)
+            if self._stopping.is_set() or self._part is Part.LEAVING:  # it came too late to end the dialling
+                await connection.close()
+                connection.abort()
+                ending = Ending(Cause.STOPPED)
+            else:
+                ending = await self._serve(connection, token)
         except TokenError as error:
             ending = no_token(error)
         except DialError as error:

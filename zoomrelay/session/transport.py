@@ -99,6 +99,13 @@ class StampedConnection(ClientConnection):
             self._cutter.surrender()
         return data[split:]
 
+    @property
+    def waiting_since(self) -> float | None:
+        return self._inbox.since
+
+    def rest(self) -> list[bytes]:
+        return self._inbox.rest()
+
     async def receive(self) -> list[bytes]:
         try:
             return await self._inbox.take()

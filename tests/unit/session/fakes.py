@@ -69,6 +69,7 @@ class FakeConnection:
         self.hearing = Hearing(self.last_received)
         self.reading = True
         self._frames: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self.waiting_since: float | None = None
 
     def frame(self, *frames: bytes) -> None:
         if self.ended is None:
@@ -76,6 +77,14 @@ class FakeConnection:
             self.hearing.read(sum(map(len, frames)), self.last_received)
             for frame in frames:
                 self._frames.put_nowait(frame)
+            if self.waiting_since is None:
+                self.waiting_since = self.last_received
+
+    def rest(self) -> list[bytes]:
+        self.waiting_since = None
+        return [
+            frame for _ in range(self._frames.qsize()) if (frame := self._frames.get_nowait()) is not None
+        ]
 
     def end(self, code: int | None = None, reason: str = "", cause: str = "closed") -> None:
         if self.ended is None:
@@ -88,6 +97,7 @@ class FakeConnection:
             self._frames.put_nowait(None)
             assert self.ended is not None
             raise self.ended
+        self.waiting_since = self.waiting_since if self._frames.qsize() else None
         return [frame]
 
     async def send_text(self, text: str) -> None:

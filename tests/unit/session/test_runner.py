@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 
 from tests.unit.session.fakes import (
     ACCEPT,
+    LIVE,
     FakeConnection,
     FakeZoom,
     House,
@@ -402,6 +403,57 @@ async def test_cancelling_tells_the_listener() -> None:
     assert run.cancelled()
     assert house.listener.told[-1][:2] == ("lost", "stopped")
     assert house.zoom.connections[0].ended is not None
+
+
+async def test_what_came_while_there_was_no_room_is_handed_over_when_it_is_cancelled() -> None:
+    async def script(connection: FakeConnection) -> None:
+        connection.frame(ACCEPT)
+        for number in range(1, 6):
+            connection.frame(event(number))
+            await asyncio.sleep(1)
+        connection.frame(LIVE, event(6))
+
+    house = House(FakeZoom(script), capacity=1)
+    task = asyncio.create_task(house.runner.run())
+    await asyncio.sleep(10)
+    assert house.consumer.received == [content(1)]
+    assert max(house.listener.alive_walls) <= 1.0, "what nobody has received was not heard"
+    task.cancel()
+    await asyncio.wait([task])
+    assert house.consumer.received == [content(number) for number in range(1, 7)]
+
+
+async def test_a_socket_that_opens_in_the_moment_of_a_stop_is_closed_in_order() -> None:
+    house = House(FakeZoom(stays))
+    opened: asyncio.Future[FakeConnection] = asyncio.get_running_loop().create_future()
+
+    async def dial(_url: str) -> FakeConnection:
+        return await opened
+
+    house.runner._dial = dial
+    task = asyncio.create_task(house.runner.run())
+    await asyncio.sleep(1)
+    connection = FakeConnection("ws://zoom")
+    connection.frame(ACCEPT)
+    opened.set_result(connection)
+    async with asyncio.timeout(1):
+        await house.runner.stop()
+    await task
+    assert (connection.close_frames, house.listener.told) == (1, [])
+
+
+async def test_tokens_that_are_refused_after_a_while_are_not_asked_for_for_ever() -> None:
+    async def script(connection: FakeConnection) -> None:
+        connection.frame(ACCEPT)
+        await asyncio.sleep(10)
+        connection.frame(refuse("Token is invalid", "heartbeat"))
+        await asyncio.sleep(0.05)
+        connection.end(1000, "Bye")
+
+    house = House(FakeZoom(script), spares=10_000)
+    await house.during(4 * 3600)
+    assert house.zoom.waits[:3] == pytest.approx([10] * 3, abs=1)
+    assert 4 * 3600 / 70 < len(house.zoom.dialled) < 4 * 3600 / 30
 
 
 async def test_no_token_in_logs_or_attributes() -> None:
