@@ -31,6 +31,8 @@ ROOM = 128
 decode what it reads takes the interpreter's time from everything else."""
 LATE = "deadline"
 """Why a late event is a dead letter."""
+NO_WAIT_SECONDS = 0.001
+"""What a wait in the sink's own outage counts for: it was parked, and that is all."""
 PARK_AFTER_SECONDS = 5.0
 """A head that has been tried for so long leaves the read-ahead, with what stands behind it."""
 REPLAY_PART = 4
@@ -208,8 +210,10 @@ class LaneWorker(Worker):
         self._set_timer(now)
 
     def _pop(self, now: float) -> list[Lane]:
-        """A sink that answers no to everything is asked with single events: one may be to blame."""
-        while lanes := self._lanes.pop_batch(now, 1 if self.health.misconfigured else UNBOUNDED):
+        """A sink that answers no to everything is asked with single events, old ones and new: some may be to
+        blame."""
+        doubtful = self.health.misconfigured
+        while lanes := self._lanes.pop_batch(now, 1 if doubtful else UNBOUNDED, searching=doubtful):
             if self._has_deadlines:
                 lanes = self._without_late(lanes)
             if lanes:
@@ -356,7 +360,8 @@ class LaneWorker(Worker):
 
     def _park(self, lane: Lane, wait_seconds: float, now: float) -> Parked:
         # The wait that begins counts in advance: nobody looks at a clock while it is parked.
-        waited = lane.waited_seconds_at(self.health.healthy_seconds(now)) + wait_seconds
+        counted = wait_seconds if self.health.ok else NO_WAIT_SECONDS
+        waited = lane.waited_seconds_at(self.health.healthy_seconds(now)) + counted
         failing = lane.failing
         return Parked(lane.name, self._lanes.take(lane), wait_seconds, lane.attempts, waited, failing)
 

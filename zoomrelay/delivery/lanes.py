@@ -144,6 +144,7 @@ class Lanes:
         self._waiting: list[tuple[float, int, Lane]] = []
         self._waits = 0
         self._events = 0
+        self._newest_next = False
 
     def __len__(self) -> int:
         return self._events
@@ -201,9 +202,12 @@ class Lanes:
         lane.taken = 1
         return lane
 
-    def pop_batch(self, now: float, most: int = UNBOUNDED) -> list[Lane]:
+    def pop_batch(self, now: float, most: int = UNBOUNDED, *, searching: bool = False) -> list[Lane]:
         """The same for the lanes of one batch of at most `most` events, each with `taken` set; none where it
-        is better to wait for more. Live and replayed events go in batches of their own."""
+        is better to wait for more. Live and replayed events go in batches of their own. `searching`: for
+        one that the sink takes; then every other time the newest that was never tried goes first."""
+        if searching:
+            self._search()
         if self._batching.events == 1:
             return [] if (lane := self.pop(now)) is None else [lane]
         self._batch_due = None
@@ -214,6 +218,13 @@ class Lanes:
                 return self._hand_out(batch)
             self._batch_due = batch.due
         return self._hand_out_replays(self._batching, most)
+
+    def _search(self) -> None:
+        self._newest_next = not self._newest_next
+        newest = next((lane for lane in reversed(self._ready) if lane.attempts == 0), None)
+        if self._newest_next and newest is not None:
+            self._ready.remove(newest)
+            self._ready.appendleft(newest)
 
     def _hand_out_replays(self, batching: Batching, most: int) -> list[Lane]:
         """What there is goes at once: a replay brings few at a time, and its next ones when these ended."""
@@ -265,8 +276,10 @@ class Lanes:
         """Remove what is late of what was taken of a lane, and the lane from its call where nothing is left.
         Gives these, each with the attempts made on it, and why the latest failed."""
         taken = [lane.items.popleft() for _ in range(lane.taken)]
-        late = [item for item in taken if is_late(item)]
-        left = [item for item in taken if item not in late] if late else taken
+        late: list[Item] = []
+        left: list[Item] = []
+        for item in taken:
+            (late if is_late(item) else left).append(item)
         lane.items.extendleft(reversed(left))
         lane.taken = len(left)
         self._events -= len(late)

@@ -9,6 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.unit.delivery.fakes import Answer, FakeSink, House, by_key, event, events, number, seen_once
+from zoomrelay.delivery.health import MAX_PAUSE_MISCONFIGURED_SECONDS
 from zoomrelay.delivery.lane_worker import READ_AHEAD, READ_PORTION
 from zoomrelay.delivery.router import Route
 from zoomrelay.errors import SinkError, SinkRejected, SinkUnavailable
@@ -484,3 +485,30 @@ async def test_a_redriven_event_that_never_succeeds_is_given_up() -> None:
         assert (letter.redriving, letter.reason) == (False, "gave up: HTTP 503")
         assert 600 <= sink.calls_of(1)[-1] - began < 700
         assert house.counts.redriving == 0
+
+
+# --- the sink's own outages -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 2])
+async def test_an_outage_counts_against_nobody_not_even_the_only_event(count: int) -> None:
+    sink = FakeSink(lambda _one, _attempt: unavailable())
+    async with House(sink, give_up_after_seconds=3600) as house:
+        await house.spool.append(events(count))
+        await asyncio.sleep(3 * 3600)
+        sink.answer = lambda _one, _attempt: None
+        await house.until_ended(seconds=60)
+        assert (house.counts.delivered, house.counts.dead) == (count, 0)
+
+
+async def test_a_sink_that_refuses_everything_is_asked_with_what_is_new_too() -> None:
+    def answer(one: Event, _attempt: int) -> SinkRejected | None:
+        return refused() if number(one) <= 300 else None
+
+    sink = FakeSink(answer)
+    async with House(sink) as house:
+        await house.spool.append(events(300))
+        await asyncio.sleep(600)
+        await house.spool.append(events(1, start=301))
+        await house.until(lambda: bool(sink.taken), seconds=2 * MAX_PAUSE_MISCONFIGURED_SECONDS)
+        assert sink.numbers == [301]

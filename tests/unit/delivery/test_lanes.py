@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.delivery.fakes import event
+from zoomrelay.delivery.batching import Batching
 from zoomrelay.delivery.lanes import Lane, Lanes, Ordering
 from zoomrelay.spool.base import Item
 
@@ -117,3 +118,23 @@ def test_a_head_brings_its_history() -> None:
     assert lane.waited_seconds_at(14.0) == 44.0
     ours.done(lane)
     assert (lane.attempts, lane.was_parked, lane.tried_at) == (0, False, None)
+
+
+def test_late_ones_are_asked_for_once_and_found_by_no_comparison() -> None:
+    class Unlike(Item):
+        def __eq__(self, other: object) -> bool:
+            raise AssertionError
+
+    ours = Lanes("strict", Batching(9, 2**30, 0.0))
+    ours.push([Unlike(number, event(number)) for number in range(9)])
+    (lane,) = ours.pop_batch(1.0)
+    asked: list[int] = []
+
+    def is_late(item: Item) -> bool:
+        asked.append(item.token)
+        return item.token % 3 == 0
+
+    assert [item.token for item, _, _ in ours.drop_late(lane, is_late)] == [0, 3, 6]
+    assert asked == list(range(9))
+    assert [item.token for item in lane.items] == [1, 2, 4, 5, 7, 8]
+    assert (lane.taken, len(ours)) == (6, 6)
