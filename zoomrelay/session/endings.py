@@ -60,7 +60,7 @@ class Ending:
 def refusal(text: str) -> Ending:
     """What `success: false` means. Zoom changed its wording twice, so only words that survived count."""
     lowered = text.lower()
-    said = f'Zoom says "{" ".join(text.split())[:200]}"'
+    said = f'Zoom says "{_quoted(text)}"'
     if "another place" in lowered:
         return Ending(Cause.DISPLACED, said, causes.DISPLACED.cure)
     if "token" in lowered:
@@ -71,11 +71,19 @@ def refusal(text: str) -> Ending:
 
 def connection_ended(error: ConnectionEnded) -> Ending:
     """The end of an open socket. Codes only inform: every one leads to a new attempt."""
-    detail = " ".join(f"{error.code or ''} {error.reason}".split())[:200]
+    detail = _quoted(f"{error.code or ''} {error.reason}")
     if "another place" in error.reason.lower():
         return Ending(Cause.DISPLACED, detail, causes.DISPLACED.cure, clean=error.clean)
     cure = causes.OVERSIZE.cure if error.cause == "oversize" else ""
     return Ending(Cause(error.cause), detail, cure, clean=error.clean)
+
+
+def _quoted(text: str) -> str:
+    """Zoom's words, short, without any that could be a token."""
+    return " ".join("***" if len(word) >= _LONGEST_WORD else word for word in text.split())[:200]
+
+
+_LONGEST_WORD = 40
 
 
 def dial_failed(error: DialError) -> Ending:
