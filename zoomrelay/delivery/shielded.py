@@ -37,7 +37,7 @@ class ShieldedSpool:
         self._spool.release(sink)
 
     def _hidden(self, event: Event) -> Event:
-        if event.name in GAP_EVENTS:
+        if event.name in GAP_EVENTS and not event.subscription:  # it came from no socket, so it is ours
             return event
         content = self._shield.content(event.content, event.name, event.event_ts)
         return replace(event, content=content)

@@ -44,7 +44,8 @@ class CheckedConsumer:
                 good.append(frame)
             else:
                 self._inner.refused(subscription, frame.content)
-        self._inner.events(subscription, good)
+        if good:
+            self._inner.events(subscription, good)
 
     def refused(self, subscription: str, raw: bytes) -> None:
         self._inner.refused(subscription, raw)

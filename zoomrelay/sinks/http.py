@@ -29,6 +29,8 @@ CONTENT_ENCODING = istr("content-encoding")
 
 SECRET_LENGTH = 6
 """Secrets from this length on, parts of the URL's query among them, are kept out of excerpts."""
+KEY_LENGTH = 16
+"""And so are parts of its path from this length on: some receivers have their key there."""
 COMPRESSED_ASIDE_BYTES = 64 * 1024
 """Bodies above this are compressed in a thread, so that nothing else waits for it."""
 
@@ -117,5 +119,6 @@ def _secrets(config: HttpSinkConfig) -> list[str]:
     url = config.url
     queries = {url.partition("?")[2], URL(url).raw_query_string, URL(url).query_string}
     values = {pair.partition("=")[2] for query in queries for pair in query.split("&")}
-    found = queries | values | set(config.secrets())
+    keys = {part for part in (*URL(url).raw_parts, *URL(url).parts) if len(part) >= KEY_LENGTH}
+    found = queries | values | keys | set(config.secrets())
     return sorted((part for part in found if len(part) >= SECRET_LENGTH), key=len, reverse=True)

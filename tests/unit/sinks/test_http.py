@@ -556,7 +556,7 @@ async def test_the_proxy_of_the_configuration_beats_that_of_the_environment(
 
 async def test_no_excerpt_repeats_a_secret(there: Receiver) -> None:
     async def echo(request: Request, writer: asyncio.StreamWriter) -> None:
-        said = json.dumps(request.headers).encode()
+        said = json.dumps({"cannot": request.line, **request.headers}).encode()
         writer.write(b"HTTP/1.1 400 No\r\ncontent-length: %d\r\n\r\n%b" % (len(said), said))
 
     there.answer = echo
@@ -565,8 +565,8 @@ async def test_no_excerpt_repeats_a_secret(there: Receiver) -> None:
         {"headers": {"x-key": "pl4nted"}},
         {"username": "me", "password": "pl4nted"},
     ):
-        error = await failure(build(there.url, **settings))
-        assert "***" in error.excerpt
+        error = await failure(build(there.url + "/hooks/pl4nted-in-the-path", **settings))
+        assert "POST /hooks/***" in error.excerpt
         assert "pl4nted" not in shown(error) and "bWU6cGw0bnRlZA" not in shown(error)
 
 
