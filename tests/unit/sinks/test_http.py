@@ -20,6 +20,7 @@ import msgspec
 import pytest
 from backports import zstd
 
+from tests.unit.session.test_transport import Proxy
 from tests.unit.sinks.receiver import OK, Receiver, Request, receiver, serving
 from zoomrelay import __version__
 from zoomrelay.config.models import HttpSinkConfig
@@ -375,6 +376,29 @@ async def test_the_proxy_of_the_environment_is_used(there: Receiver, monkeypatch
     (request,) = there.requests
     assert request.line == "POST http://crm.internal/zoom HTTP/1.1"
     assert request.headers["proxy-authorization"] == "Basic dXNlcjpwQHNz"
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificate with openssl")
+async def test_to_an_https_receiver_a_proxy_is_a_tunnel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    make_certificate(key, certificate)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    proxy = Proxy()
+    async with receiver(context) as it, serving(proxy) as place:
+        monkeypatch.setenv("https_proxy", f"http://user:pass@{place}")
+        monkeypatch.setenv("no_proxy", "")
+        sink = build(it.url + "/zoom", ca_file=certificate)
+        await sink.open()
+        await sink.send((EVENT,), 1)
+        await sink.send((EVENT,), 1)
+        await sink.close()
+    (asked,) = proxy.requests
+    assert asked.startswith("CONNECT 127.0.0.1:") and "Proxy-Authorization: Basic dXNlcjpwYXNz" in asked
+    assert [request.line for request in it.requests] == ["POST /zoom HTTP/1.1"] * 2
+    assert "proxy-authorization" not in it.requests[0].headers
 
 
 async def test_no_proxy_is_obeyed(there: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
