@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
+from typing import Annotated
 
 import msgspec
 from aiohttp import web
@@ -18,6 +19,8 @@ from zoomrelay.sinks import encode
 from zoomrelay.spool.base import FOREVER_MS, Replay
 
 REPORT_SECONDS = 0.1
+LEAST_RATE = 0.001
+"""Events per second."""
 _NDJSON = "application/x-ndjson"
 
 
@@ -29,7 +32,7 @@ class Order(msgspec.Struct, forbid_unknown_fields=True):
     until_ms: int = FOREVER_MS
     events: list[str] = []
     """Globs, as in the configuration of a sink."""
-    events_per_second: float | None = None
+    events_per_second: Annotated[float, msgspec.Meta(ge=LEAST_RATE)] | None = None
 
 
 async def order_of(request: web.Request) -> Order:

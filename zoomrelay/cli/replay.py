@@ -13,7 +13,7 @@ import msgspec
 import typer
 
 from zoomrelay.admin.client import ControlClient
-from zoomrelay.admin.replay import Order
+from zoomrelay.admin.replay import LEAST_RATE, Order
 from zoomrelay.cli import exits
 from zoomrelay.cli.moments import milliseconds
 from zoomrelay.cli.options import ConfigOption, load_state_dir, load_whole
@@ -46,7 +46,7 @@ ToOption = Annotated[
 ]
 RateOption = Annotated[
     float | None,
-    typer.Option(min=0.001, help="At most so many events per second, to a sink.", show_default=False),
+    typer.Option(min=LEAST_RATE, help="At most so many events per second, to a sink.", show_default=False),
 ]
 
 

@@ -84,7 +84,7 @@ class FileTree:
     def reopen(self) -> None:
         """Let go of the files; the next event opens what their paths name then."""
         for one in self._files.values():
-            one.file.reopen()
+            one.file.close()
 
     def close(self) -> None:
         """Never raises; segments end, as far as the disk allows it."""

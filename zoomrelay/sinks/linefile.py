@@ -13,7 +13,8 @@ The rules, and why:
 * A deleted file is noticed before the next batch, and created anew. A renamed one is written on until
   `reopen`, as logrotate expects. Copying and truncating (its `copytruncate`) is not supported: lines
   that are written between the two are lost.
-* Nothing else may write to the file while it is open here.
+* Nothing else may write to the file while it is open here. A thread that was left behind in a disk that
+  hangs neither writes nor cuts off any more, for its successor may have the file open.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from pathlib import Path
 import structlog
 
 from zoomrelay.sinks.disk import Disk
+from zoomrelay.sinks.thread import check_not_left_behind
 
 log = structlog.get_logger()
 
@@ -90,6 +92,18 @@ class LineFile:
         self._disk.fdatasync(self._descriptor)
         return self._disk.status(self._descriptor).st_size
 
+    def is_in_place(self) -> bool:
+        """Whether its path leads to the file that is open here."""
+        self.open()
+        assert self._descriptor is not None
+        if not self._disk.exists(self._path):
+            return False
+        found = self._disk.open(self._path)
+        try:
+            return _identity(self._disk.status(found)) == _identity(self._disk.status(self._descriptor))
+        finally:
+            self._disk.close(found)
+
     def reopen(self) -> None:
         """Let go of the file and open what its path names now."""
         self.close()
@@ -125,6 +139,7 @@ class LineFile:
         return descriptor
 
     def _take_over(self, descriptor: int) -> None:
+        check_not_left_behind()
         self._cut_off_failed(descriptor)
         status = self._disk.status(descriptor)
         if not stat.S_ISREG(status.st_mode):
@@ -139,7 +154,7 @@ class LineFile:
         if not last:
             return
         if is_torn(last):
-            self._disk.truncate(descriptor, size - len(last))
+            self._truncate(descriptor, size - len(last))
         else:
             self._write(descriptor, b"\n")
         log.warning("sink.file_repaired", path=str(self._path), cut=is_torn(last), bytes=len(last))
@@ -156,7 +171,12 @@ class LineFile:
     def _write(self, descriptor: int, data: bytes) -> None:
         rest = memoryview(data)
         while rest:
+            check_not_left_behind()
             rest = rest[self._disk.write(descriptor, rest) :]
+
+    def _truncate(self, descriptor: int, size: int) -> None:
+        check_not_left_behind()
+        self._disk.truncate(descriptor, size)
 
     def _cut_off_failed(self, descriptor: int) -> None:
         """Cut off what a failed batch left, unless this is another file or somebody else wrote to it."""
@@ -165,7 +185,7 @@ class LineFile:
             return
         status = self._disk.status(descriptor)
         if _identity(status) == failed.file and failed.start < status.st_size <= failed.end:
-            self._disk.truncate(descriptor, failed.start)
+            self._truncate(descriptor, failed.start)
         self._failed = None
 
 

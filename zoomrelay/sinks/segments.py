@@ -46,15 +46,17 @@ class Segments:
         self._last_ms = 0
 
     def finish(self, path: Path, file: LineFile) -> None:
-        """End the segment of `path`, which `file` has written; `file` is closed. An empty one vanishes."""
+        """End the segment of `path`, which `file` has written; `file` is closed. An empty one vanishes, and
+        what somebody put in its place stays."""
         part = names.part(path)
         try:
-            size = file.sync()
+            size, in_place = file.sync(), file.is_in_place()
         except FileNotFoundError:
+            file.close()
             return  # the whole directory was taken away
         file.close()
-        if not self._disk.exists(part):
-            return  # somebody took it away, and with it what was in it
+        if not in_place:
+            return  # somebody took it away, and with it what was in it; or a successor has ended it
         if size == 0:
             self._disk.unlink(part)
             return

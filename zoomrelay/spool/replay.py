@@ -37,7 +37,7 @@ class ReplayQueue:
         self._rate = events_per_second
         self._waiting: deque[Item] = deque()
         self._lent: dict[Token, Item] = {}
-        self._sent = self._failed = self._damaged = self._newest_ms = 0
+        self._sent = self._failed = self._damaged = self._newest_ms = self._portion_ms = 0
         self._next_at = 0.0
         self._error = ""
         self._look()
@@ -58,6 +58,7 @@ class ReplayQueue:
         """What was read of the stream up to `position`."""
         self._damaged += damaged
         self.position = position
+        self._portion_ms = min((item.event.received_ms for item in items), default=self._portion_ms)
         for item in items:
             self._newest_ms = max(self._newest_ms, item.event.received_ms)
             if self.choice.takes(item.event):
@@ -108,10 +109,18 @@ class ReplayQueue:
             failed=self._failed,
             damaged=self._damaged,
             part=(token - self._after) / (self.end - self._after) if self.end > self._after else 1.0,
-            reached_ms=self._newest_ms if first is None else first.event.received_ms,
+            reached_ms=max(self.choice.since_ms, self._reached_ms()),
             ended=self.ended,
             error=self._error,
         )
+
+    def _reached_ms(self) -> int:
+        """Rather too early: what was received earlier may stand behind what was received later. So what was
+        not read yet counts as received with the first of what was read last."""
+        open_ms = [item.event.received_ms for item in (*self._lent.values(), *self._waiting)]
+        if self.position < self.end:
+            open_ms.append(self._portion_ms)
+        return min(open_ms, default=self._newest_ms)
 
     def _take_back(self, tokens: Sequence[Token]) -> None:
         items = [item for token in sorted(tokens, reverse=True) if (item := self._lent.pop(token, None))]

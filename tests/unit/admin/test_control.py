@@ -75,6 +75,18 @@ async def test_a_dead_letter_comes_with_its_bytes(client: ControlClient, relay: 
     assert caught.value.status == 404
 
 
+@pytest.mark.parametrize("path", ["/replay", "/replay/read"])
+@pytest.mark.parametrize("rate", ["0", "-1", "0.0009", "1e-320", "1e999", "NaN"])
+async def test_a_rate_that_is_none_is_refused(
+    client: ControlClient, tmp_path: Path, path: str, rate: str
+) -> None:
+    reader, writer = await asyncio.open_unix_connection(control_socket_path(tmp_path))
+    body = f'{{"sink":"crm","events_per_second":{rate}}}'
+    writer.write(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+    assert b" 400 " in await reader.readline()
+    writer.close()
+
+
 async def test_redrive_and_discard_say_how_many_there_were(client: ControlClient, relay: FakeRelay) -> None:
     assert await ask(client.post, "/dlq/redrive", dict[str, int], {"numbers": [3, 4, 99]}) == {"count": 2}
     assert await ask(client.post, "/dlq/discard", dict[str, int], {"numbers": [3, 99]}) == {"count": 1}

@@ -98,6 +98,23 @@ def test_reopen_lets_go_of_what_was_renamed(disk: FakeDisk) -> None:
     assert lines(disk, [Path("/log/main.ndjson")]) == contents(event(3))
 
 
+def test_a_folder_that_was_taken_away_keeps_no_other_file_from_being_let_go(disk: FakeDisk) -> None:
+    process = Process(disk, path="/log/{source}/events.ndjson")
+    process.tree.append([event(1, source="gone"), event(2, source="other")])
+    disk.remove(Path("/log/gone/events.ndjson"))
+    disk.directories.remove(Path("/log/gone"))
+    disk.rename(Path("/log/other/events.ndjson"), Path("/log/other/events.1"))
+    process.tree.reopen()
+    assert disk.descriptors == 0
+    process.tree.append([event(3, source="gone"), event(4, source="other")])
+    found = {str(path): lines(disk, [path]) for path in disk.files}
+    assert found == {
+        "/log/gone/events.ndjson": contents(event(3)),
+        "/log/other/events.1": contents(event(2)),
+        "/log/other/events.ndjson": contents(event(4)),
+    }
+
+
 # --- segments ---------------------------------------------------------------------------------------
 
 
@@ -178,6 +195,19 @@ def test_a_segment_that_somebody_took_away_is_no_trouble(disk: FakeDisk) -> None
     process.tree.append([event(2)])
     process.tree.close()
     assert lines(disk, finished(disk)) == contents(event(2))
+
+
+def test_what_another_put_in_the_place_of_a_segment_stays_his(disk: FakeDisk) -> None:
+    process, part = Process(disk, rotate_bytes=1000), Path("/log/events.ndjson.part")
+    process.tree.append([event(1)])
+    disk.rename(part, Path("/log/ended"))
+    disk.put(part, b"his\n")
+    process.tree.close()
+    assert {path.name: bytes(inode.content) for path, inode in disk.files.items()} == {
+        "ended": event(1).content + b"\n",
+        part.name: b"his\n",
+    }
+    assert disk.descriptors == 0
 
 
 def test_what_cannot_be_ended_now_is_ended_later(disk: FakeDisk) -> None:

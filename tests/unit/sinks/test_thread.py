@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import threading
 import weakref
+from queue import SimpleQueue
 
 import pytest
 
 from zoomrelay.sinks import thread
-from zoomrelay.sinks.thread import IoThread
+from zoomrelay.sinks.thread import IoThread, check_not_left_behind
 
 
 async def test_calls_run_in_order_in_a_daemon_thread_of_that_name() -> None:
@@ -46,6 +48,37 @@ async def test_stop_runs_its_last_call_even_behind_a_stuck_one() -> None:
     await stuck
     assert ended.wait(5)
     await it.stop(lambda: None)
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_a_thread_that_was_left_behind_knows_it(cancelled: bool) -> None:
+    it, going, found = IoThread("sink-a"), threading.Event(), SimpleQueue[OSError | None]()
+
+    def look() -> None:
+        try:
+            check_not_left_behind()
+        except OSError as error:
+            found.put(error)
+        else:
+            found.put(None)
+
+    await it.run(look)
+    assert found.get(timeout=5) is None
+    stuck = asyncio.create_task(it.run(lambda: going.wait(10)))
+    await asyncio.sleep(0)
+    stopping = asyncio.create_task(it.stop(look))
+    await asyncio.sleep(0)
+    if cancelled:
+        stopping.cancel()
+    await asyncio.wait([stopping])
+    await it.run(look)
+    assert found.get(timeout=5) is None
+    going.set()
+    await stuck
+    error = found.get(timeout=5)
+    assert error is not None and error.errno == errno.ECANCELED
+    await it.stop(look)
+    assert found.get(timeout=5) is None
 
 
 async def test_stop_without_a_thread_does_nothing() -> None:
