@@ -183,6 +183,16 @@ def test_the_oracle_sees_what_is_missing() -> None:
     assert oracle.by_webhook([Posted(1, 0.0, event, statuses=[503])], [], "main", once=True) == []
 
 
+async def test_a_certificate_that_cannot_be_used_is_named_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "cert.pem").write_text("nonsense")
+    async with HookedLab(tmp_path, seed=27, settings=f'cert_file = "{tmp_path}/cert.pem"') as lab:
+        lab.relay.start()
+        assert await lab.relay.ended(60) == 78
+        assert "sources.main.webhook.cert_file" in lab.relay.log_text()
+        assert "Traceback" not in lab.relay.log_text()
+        assert not lab.zoom.journal.connections
+
+
 async def test_a_webhook_comes_and_goes_with_its_source(tmp_path: Path) -> None:
     """By reload; an address that cannot be had changes nothing."""
     async with HookedLab(tmp_path, seed=26) as lab:

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
+import aiohttp
 import pytest
 from structlog.testing import capture_logs
 
+from tests.support.certificate import certificate
 from tests.support.fronted import Running, running, toml
+from tests.support.hooked import free_port
 from zoomrelay.admin.client import ControlClient
+from zoomrelay.app import Relay
 from zoomrelay.app import reload as reloading
-from zoomrelay.intake import ledger
+from zoomrelay.errors import ControlRefused, TakeoverRefused
+from zoomrelay.intake import ledger, troubles
 from zoomrelay.simulator.server import Simulator
+from zoomrelay.simulator.webhooks import signed
+from zoomrelay.takeover.messages import Begin, fingerprints
 
 A, B, C = (f"Subscription{letter}000000000" for letter in "ABC")
 UNKNOWN = "SubscriptionUnknown000"
+SECRET = "PlantedSecretToken-77d1"
 
 
 @pytest.fixture
@@ -57,6 +67,34 @@ class Bench:
 
     def gaps(self) -> list[ledger.Gap]:
         return [gap for gap in ledger.read(self.state_dir) if gap.to_ms]
+
+    def source(self, name: str, subscription: str, more: str = "") -> str:
+        """The table of another source of the same app."""
+        known = self.zoom.credentials
+        return f"""[sources.{name}]
+account_id = "{known.account_id}"
+client_id = "{known.client_id}"
+client_secret = "{known.client_secret}"
+subscriptions = ["{subscription}"]
+token_url = "{self.zoom.token_url}"
+ws_url = "{self.zoom.ws_url}"
+{more}"""
+
+    async def post(self, port: int, secret: str = SECRET) -> int:
+        """What is answered to an event by webhook."""
+        now = int(time.time())
+        body = b'{"event":"meeting.started","event_ts":%d,"payload":{}}' % (now * 1000)
+        headers = signed(body, secret.encode(), now, Random(1))
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(f"http://127.0.0.1:{port}/webhook", data=body, headers=headers) as answer,
+        ):
+            return answer.status
+
+    async def exported(self, start: str) -> list[str]:
+        """Lines of /metrics that begin so."""
+        lines = (await self.running.get("/metrics"))[1].splitlines()
+        return [line for line in lines if line.startswith(f"zoomrelay_{start}")]
 
     async def until(self, happened: Callable[[], object]) -> None:
         async with asyncio.timeout(20):
@@ -185,17 +223,8 @@ async def test_another_app_gets_tokens_of_its_own_and_keeps_the_socket(bench: Be
 
 
 async def test_sources_come_and_go_and_come_back(bench: Bench) -> None:
-    known = bench.zoom.credentials
-    other = f"""[sources.other]
-account_id = "{known.account_id}"
-client_id = "{known.client_id}"
-client_secret = "{known.client_secret}"
-subscriptions = ["{B}"]
-token_url = "{bench.zoom.token_url}"
-ws_url = "{bench.zoom.ws_url}"
-"""
     for _ in range(2):
-        bench.write(A, more=other)
+        bench.write(A, more=bench.source("other", B))
         assert await bench.reload() == {"added": ["sources.other"]}
         await bench.until(lambda: bench.open(B))
         await bench.zoom.burst(50)
@@ -203,6 +232,7 @@ ws_url = "{bench.zoom.ws_url}"
         sources = bench.running.front.status().sources
         assert [source.name for source in sources] == ["main", "other"]
         assert [source.conservation_error for source in sources] == [0, 0]
+        assert await bench.exported('event_lag_seconds_count{source="other"} 50.0')
         bench.write(A)
         assert await bench.reload() == {"removed": ["sources.other"]}
         assert bench.open(B) == []
@@ -253,3 +283,116 @@ async def test_a_stop_ends_a_handover(zoom: Simulator, tmp_path: Path) -> None:
         bench.running.relay.stop()
         assert (await waiting).get("removed") == [f"sources.main.subscriptions.{A}"]
     assert bench.open(A) == []
+
+
+# --- webhooks -----------------------------------------------------------------------------------------
+
+
+def hook(source: str, port: int, more: str = "") -> str:
+    return f'[sources.{source}.webhook]\nlisten = "127.0.0.1:{port}"\n{more}\n'
+
+
+async def test_another_secret_token_is_the_webhooks_too(zoom: Simulator, tmp_path: Path) -> None:
+    bench, port = Bench(zoom, tmp_path), free_port()
+    bench.write(A, source=f'secret_token = "{SECRET}"', more=hook("main", port))
+    async with running(bench.file) as bench.running:
+        assert await bench.post(port) == 200
+        bench.write(A, source='secret_token = "another"', more=hook("main", port))
+        assert await bench.reload() == {"changed": ["sources.main.secret_token"]}
+        assert await bench.post(port, "another") == 200
+        assert await bench.post(port) == 401
+
+
+async def test_a_certificate_that_cannot_be_used_changes_nothing(bench: Bench, tmp_path: Path) -> None:
+    port, file = free_port(), tmp_path / "shown.pem"
+    file.write_text("nonsense")
+    door = hook("other", port, f'secret_token = "{SECRET}"\ncert_file = "{file}"')
+    bench.write(A, more=bench.source("other", B, door) + bench.source("third", C))
+    with pytest.raises(ControlRefused, match=r"sources\.other\.webhook\.cert_file"):
+        await bench.reload()
+    assert [source.name for source in bench.running.front.status().sources] == ["main"]
+    file.write_bytes(certificate(tmp_path, "good").read_bytes())
+    assert await bench.reload() == {"added": ["sources.other", "sources.third"]}
+    await bench.until(lambda: bench.open(B) and bench.open(C))
+    await bench.running.until_ready(True)
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.close()
+
+
+async def test_nothing_is_left_of_a_webhook_that_is_gone(bench: Bench) -> None:
+    port = free_port()
+    door = "[sources.other]\n" + hook("other", port, f'secret_token = "{SECRET}"')
+    for _ in range(2):
+        bench.write(A, more=door)
+        await bench.reload()
+        assert await bench.post(port) == 200
+        assert await bench.exported('webhook_requests_total{result="held",source="other"} 1.0')
+        entrance = bench.running.relay._entrances["other"]
+        bench.write(A)
+        await bench.reload()
+        assert [one.fileno() for one in entrance.sockets] == [-1]
+        assert 'source="other"' not in (await bench.running.get("/metrics"))[1]
+
+
+async def test_the_app_goes_and_the_webhook_stays(zoom: Simulator, tmp_path: Path) -> None:
+    bench, port = Bench(zoom, tmp_path), free_port()
+    bench.write(A, more=hook("main", port, f'secret_token = "{SECRET}"'))
+    async with running(bench.file) as bench.running:
+        await bench.running.until_ready(True)
+        of_the_app = r"(?m)^(account_id|client_id|client_secret|subscriptions) = .*\n"
+        bench.file.write_text(re.sub(of_the_app, "", bench.file.read_text()))
+        assert (await bench.reload())["removed"] == [f"sources.main.subscriptions.{A}"]
+        assert await bench.reload() == {}
+        assert bench.open(A) == [] and await bench.post(port) == 200
+        assert [path.subscription for path in bench.running.front.status().sources[0].paths] == ["webhook"]
+
+
+# --- beside other things ------------------------------------------------------------------------------
+
+
+async def test_reload_and_takeover_keep_apart(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    relay = bench.running.relay
+    asked = Begin("0.1.0", 1, "takeover-1-x.journal", fingerprints(relay.config))
+    begun, go_on, end_sink = asyncio.Event(), asyncio.Event(), Relay._end_sink
+
+    async def held_up(self: Relay, name: str) -> None:
+        begun.set()
+        await go_on.wait()
+        await end_sink(self, name)
+
+    monkeypatch.setattr(Relay, "_end_sink", held_up)
+    bench.write(A, B, more="fsync = false\n")
+    first = asyncio.create_task(bench.reload())
+    await begun.wait()
+    try:
+        with pytest.raises(TakeoverRefused, match="reloads"):
+            relay.handover.begin(asked)
+    finally:
+        go_on.set()
+    await first
+    await bench.until(lambda: bench.open(B))
+    relay.handover.begin(asked)
+    bench.write(A, C)
+    with pytest.raises(ControlRefused, match="takes over"):
+        await relay.reload(bench.running._load())
+    relay.handover.cancel("this is a test")
+    assert bench.open(A) and bench.open(B) and not bench.open(C)
+
+
+async def test_what_is_told_of_a_source_that_is_gone_is_counted_when_it_returns(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(troubles, "_QUIET_SECONDS", 0.1)
+    more = "gap_events = true\n"
+    other = bench.source("other", B, 'secret_token = "another"\nverify_signature = "enforce"\n')
+    bench.write(A, more=more + other)
+    await bench.reload()
+    await bench.until(lambda: bench.open(B))
+    await bench.zoom.burst(5)
+    bench.write(A, more=more)
+    await bench.reload()
+    await bench.until(lambda: any(gap.cause == "signature_refused" for gap in bench.gaps()))
+    await bench.until(lambda: not bench.running.relay._intake.waiting)
+    bench.write(A, more=more + other)
+    await bench.reload()
+    assert [one.conservation_error for one in bench.running.front.status().sources] == [0, 0]

@@ -38,6 +38,9 @@ class Holder(Protocol):
     @property
     def stopping(self) -> bool: ...
 
+    @property
+    def reloading(self) -> bool: ...
+
     def running_sources(self) -> Mapping[str, RunningSource]: ...
 
     def timeless(self) -> list[bytes]: ...
@@ -76,6 +79,8 @@ class Handover:
             raise TakeoverRefused("its spool is in memory, which no other process can take over: restart it")
         if self._relay.stopping or not self._relay.started.is_set():
             raise TakeoverRefused("it is starting or stopping")
+        if self._relay.reloading:
+            raise TakeoverRefused("it reloads its configuration just now: try again")
         self._side.begin(_now())
         self._successor, self._journal = asked.pid, config.state_dir / Path(asked.journal).name
         self._last = None

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-import socket
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from random import Random
@@ -25,7 +24,7 @@ from zoomrelay.app.handover import Handover
 from zoomrelay.app.journals import Journals
 from zoomrelay.app.parts import build_spool, build_worker, route, sink_starts
 from zoomrelay.app.reload import reload_sources, wait_for_renewals
-from zoomrelay.app.source import RunningSource, Shared, bind_webhooks, close_sockets, paths
+from zoomrelay.app.source import RunningSource, Shared, bind_webhooks, paths
 from zoomrelay.app.succession import Stopped, Succession
 from zoomrelay.clock import Clock, SystemClock
 from zoomrelay.config.models import Config, SinkConfig, SourceConfig
@@ -42,6 +41,7 @@ from zoomrelay.spool.base import Choice, Replay, SinkCounts, SourceCounts, Spool
 from zoomrelay.spool.statedir import StateDirectory
 from zoomrelay.supervisor import Supervisor
 from zoomrelay.telemetry.metrics import Metrics
+from zoomrelay.webhook.entrance import Entrance
 
 log = structlog.get_logger()
 
@@ -124,7 +124,7 @@ class Relay:
         self._drain_rates: defaultdict[str, DrainRate] = defaultdict(DrainRate)
         self._stop = asyncio.Event()
         self._reloading = asyncio.Lock()
-        self._webhook_sockets: dict[str, list[socket.socket]] = {}
+        self._entrances: dict[str, Entrance] = {}
         self._journals = Journals(config.state_dir, self._intake, self._source_intake)
         self._succession: Succession | None = None
         self.handover = Handover(self, self._journals, os.getpid())
@@ -174,10 +174,10 @@ class Relay:
             try:
                 if front is not None:
                     await front.open()
-                self._webhook_sockets = bind_webhooks(self.config.sources.values())
+                self._entrances = bind_webhooks(self.config.sources.values())
                 await serve(front)
             finally:
-                close_sockets(self._webhook_sockets)
+                self._close_entrances(list(self._entrances))
                 await self.spool.close()
                 if front is not None:
                     await front.close()
@@ -223,6 +223,10 @@ class Relay:
     @property
     def stopping(self) -> bool:
         return self._stop.is_set()
+
+    @property
+    def reloading(self) -> bool:
+        return self._reloading.locked()
 
     async def _start(self, supervisor: Supervisor) -> None:
         """From the far end: what takes events is there before what brings them."""
@@ -278,7 +282,7 @@ class Relay:
 
     def _start_sources(self) -> None:
         for name, source in self._sources.items():
-            source.start(self._webhook_sockets.get(name))
+            source.start(self._entrances.get(name))
 
     async def _arrive(self, supervisor: Supervisor, succession: Succession) -> None:
         """Let in what came before the spool was ours, and from now on what comes."""
@@ -286,7 +290,7 @@ class Relay:
         await self._journals.import_own(await succession.end_journal(supervisor))
         self._shared = replace(self._shared, diversion=None)
         for name, source in self._sources.items():
-            source.arrive(self._webhook_sockets.get(name))
+            source.arrive(self._entrances.get(name))
         self.metrics.takeovers.labels("done").inc()
         succession.done()
 
@@ -364,21 +368,29 @@ class Relay:
         """Take over what can change while running (the caller sets the log level). Files are reopened, and a
         session that waits for its next attempt makes it. Where new sockets take the place of old ones, this
         waits a little for them. What was done, and what needs a restart. Raises `ControlRefused` while the
-        relay stops, and `ConfigError` where the address of a new webhook cannot be had; then nothing has
-        changed."""
+        relay stops or another one takes over, and `ConfigError` where the address of a new webhook, or its
+        certificate, cannot be had; then nothing has changed."""
         async with self._reloading:
             if self.stopping:
                 raise ControlRefused("the relay is stopping", status=503)
+            if self.handover.under_way:
+                raise ControlRefused("another relay takes over just now", status=409)
             changes = compare(self.config, new)
             fresh = [source for name, source in new.sources.items() if name not in self._sources]
-            self._webhook_sockets |= bind_webhooks(fresh)
+            self._close_entrances([source.name for source in fresh])  # of sources that have gone
+            self._entrances |= bind_webhooks(fresh)
             await self._reload_sinks(new)
             self.config = taken_over(self.config, new)
-            await reload_sources(self._sources, self.config, self._add_source)
+            await reload_sources(self._sources, self.config, self._add_source, self._entrances)
             for source in self._sources.values():
                 source.try_now()
         changes.waiting = await wait_for_renewals(self._sources)
         return changes
+
+    def _close_entrances(self, names: Iterable[str]) -> None:
+        for name in names:
+            if name in self._entrances:
+                self._entrances.pop(name).close()
 
     async def _reload_sinks(self, new: Config) -> None:
         old = self.config
@@ -445,8 +457,7 @@ class Relay:
 
     def _source_intake(self, name: str) -> SourceIntake:
         """Of a source that is not configured too."""
-        running = self._sources.get(name)
-        return running.intake if running else SourceIntake(self._intake, name, [])
+        return self._shared.intakes.get(name) or SourceIntake(self._intake, name, [])
 
     # --- what is told -------------------------------------------------------------------------------
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from math import inf
@@ -32,7 +31,7 @@ from zoomrelay.takeover.diversion import Diversion
 from zoomrelay.takeover.protocol import PathNow
 from zoomrelay.telemetry.logs import protect_rotating
 from zoomrelay.telemetry.metrics import Metrics
-from zoomrelay.webhook.door import bind
+from zoomrelay.webhook.entrance import Entrance
 from zoomrelay.webhook.receiver import WebhookReceiver
 
 
@@ -42,23 +41,18 @@ def paths(source: SourceConfig) -> list[str]:
     return [*subscriptions, WEBHOOK] if source.webhook is not None else subscriptions
 
 
-def bind_webhooks(sources: Iterable[SourceConfig]) -> dict[str, list[socket.socket]]:
-    """The addresses of their webhooks, by source, which do not listen yet. Raises `ConfigError`."""
-    bound: dict[str, list[socket.socket]] = {}
+def bind_webhooks(sources: Iterable[SourceConfig]) -> dict[str, Entrance]:
+    """The entrances of their webhooks, by source. Raises `ConfigError`; then none is held."""
+    bound: dict[str, Entrance] = {}
     try:
         for source in sources:
             if source.webhook is not None:
-                setting = f"sources.{source.name}.webhook.listen"
-                bound[source.name] = bind(source.webhook.listen, setting)
+                bound[source.name] = Entrance(source.name, source.webhook)
     except ConfigError:
-        close_sockets(bound)
+        for entrance in bound.values():
+            entrance.close()
         raise
     return bound
-
-
-def close_sockets(bound: Mapping[str, Sequence[socket.socket]]) -> None:
-    for one in [one for sockets in bound.values() for one in sockets]:
-        one.close()
 
 
 _CLOSE_SECONDS = 5.0
@@ -93,6 +87,7 @@ class RunningSource:
         """Its intake does not count yet; see `SourceIntake.begin_counting`."""
         self.name = config.name
         self.intake = shared.intakes.setdefault(config.name, SourceIntake(shared.intake, config.name, []))
+        self.intake.measure_anew()
         self.intake.quiet_after_seconds = config.quiet_after_seconds
         for path in paths(config):
             self.intake.add(path)
@@ -107,20 +102,20 @@ class RunningSource:
         self._webhook: WebhookReceiver | None = None
         self._diversion = shared.diversion
 
-    def start(self, webhook_sockets: Sequence[socket.socket] | None = None) -> None:
+    def start(self, entrance: Entrance | None) -> None:
         """Ask for a token, open a socket for each subscription, and the webhook's door, but that only after
-        `arrive` in a takeover. `webhook_sockets`: of its webhook's address, from `bind`; without them this
-        may raise `ConfigError`."""
+        `arrive` in a takeover. `entrance`: of its webhook, if it has one."""
         if self._diversion is None:
-            self._start_webhook(webhook_sockets)
+            self._start_webhook(entrance)
         self._start_tokens()
         for subscription in self._config.subscriptions:
             self.open(subscription)
 
-    def _start_webhook(self, sockets: Sequence[socket.socket] | None) -> None:
+    def _start_webhook(self, entrance: Entrance | None) -> None:
         config, shared = self._config, self._shared
         if config.webhook is None:
             return
+        assert entrance is not None
         path = shared.ledger.add(self.name, WEBHOOK)
         self._webhook = WebhookReceiver(
             config,
@@ -129,7 +124,7 @@ class RunningSource:
             self.intake.paths[WEBHOOK].then(path),
             shared.clock,
             shared.metrics,
-            sockets=sockets,
+            entrance,
         )
         shared.supervisor.start(self._webhook_service, self._webhook.run())
 
@@ -249,9 +244,11 @@ class RunningSource:
             old, self._config = self._config, config
             await self._take_over_tokens(old)
             self.intake.quiet_after_seconds = config.quiet_after_seconds
-            for runner in self._runners:
-                assert self._tokens is not None
-                runner.take_over(config, self._tokens)
+            if self._webhook is not None:
+                self._webhook.take_over(config)
+            if self._tokens is not None:  # else there are no subscriptions any more
+                for runner in self._runners:
+                    runner.take_over(config, self._tokens)
             await self.renewal.begin(config)
 
     async def end(self) -> None:
@@ -273,6 +270,7 @@ class RunningSource:
         await webhook.stop()
         await self._shared.supervisor.finish(self._webhook_service, _CLOSE_SECONDS)
         self.intake.remove(WEBHOOK)
+        self._shared.metrics.forget_path(self.name, WEBHOOK)
 
     async def _take_over_tokens(self, old: SourceConfig) -> None:
         """A token that is at hand stays in use, unless it is another app's now."""
@@ -318,8 +316,8 @@ class RunningSource:
             for runner in self._runners
         }
 
-    def arrive(self, webhook_sockets: Sequence[socket.socket] | None) -> None:
-        """Spool, ledger and the webhook's address are ours: from now on what comes goes there."""
+    def arrive(self, entrance: Entrance | None) -> None:
+        """Spool, ledger and the webhook's entrance are ours: from now on what comes goes there."""
         diversion, self._diversion = self._diversion, None
         assert diversion is not None
         for runner in self._runners:
@@ -331,7 +329,7 @@ class RunningSource:
                 watch.accepted(accepted)
             path.lead_to(watch.then(book))
         diversion.source(self.name).lead_to(self.intake)
-        self._start_webhook(webhook_sockets)
+        self._start_webhook(entrance)
         self.stay()
 
     # --- status -------------------------------------------------------------------------------------

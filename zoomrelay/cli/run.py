@@ -100,8 +100,8 @@ class Process:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._terminate, main)
         loop.add_signal_handler(in_place.STOP, self._stop)
-        loop.add_signal_handler(signal.SIGHUP, self._obey, self._reload)
-        loop.add_signal_handler(signal.SIGUSR2, self._obey, self._told_to_upgrade)
+        loop.add_signal_handler(signal.SIGHUP, self._obey, "reload", self._reload)
+        loop.add_signal_handler(signal.SIGUSR2, self._obey, "upgrade", self._told_to_upgrade)
         try:
             await (self._take_over() if takeover else self.relay.run(self._front))
             while await self._is_needed(standby=standby):
@@ -170,11 +170,18 @@ class Process:
             self._front.stopping()  # the relay does not say so, for it may have to run again
         self.relay.stop()
 
-    def _obey(self, order: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(order(), name="order")
+    def _obey(self, name: str, order: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(order(), name=name)
         self._orders.add(task)
-        task.add_done_callback(self._orders.discard)
+        task.add_done_callback(self._obeyed)
         return task
+
+    def _obeyed(self, task: asyncio.Task[None]) -> None:
+        """What nobody expected is in the log."""
+        self._orders.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, ControlRefused):
+            log.error("order.failed", order=task.get_name(), exc_info=error, hint="it may be done in part")
 
     async def _reload(self) -> None:
         """An invalid configuration changes nothing, and the log says why."""
@@ -193,7 +200,7 @@ class Process:
 
     async def _asked_to_upgrade(self) -> None:
         """Who asks ends with the control socket, and the upgrade goes on."""
-        await asyncio.shield(self._obey(self._begin_upgrade))
+        await asyncio.shield(self._obey("upgrade", self._begin_upgrade))
 
     async def _begin_upgrade(self) -> None:
         if self.relay.stopping or not self.relay.started.is_set():

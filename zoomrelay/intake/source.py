@@ -102,6 +102,10 @@ class SourceIntake:
         if self.twins is not None:
             self.twins.forget(watch.bit)
 
+    def measure_anew(self) -> None:
+        """What was exported of the source's lag is gone: begin again."""
+        self._lag = self._intake.lag_of(self.name)
+
     def merge(self) -> None:
         """From now on copies may come: look for them."""
         if self.twins is None:

@@ -177,6 +177,6 @@ class Metrics:
     def forget_source(self, source: str) -> None:
         """Export nothing more about a source that is gone, but for what its gaps were."""
         self.forget_tokens(source)
-        for metric in (self.signatures, self.event_ts_odd):
+        for metric in (self.signatures, self.event_ts_odd, self.webhook_requests):
             metric.remove_by_labels({"source": source})
         self.event_lag.remove(source)

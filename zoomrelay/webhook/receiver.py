@@ -7,8 +7,6 @@ interval with a closed door is a gap of this path, and what it missed comes late
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections.abc import Sequence
 from typing import Protocol
 
 import structlog
@@ -18,7 +16,8 @@ from zoomrelay.config.models import SourceConfig, WebhookConfig
 from zoomrelay.errors import ConfigError
 from zoomrelay.event import WEBHOOK
 from zoomrelay.telemetry.metrics import Metrics
-from zoomrelay.webhook.door import Certificate, Door, bind
+from zoomrelay.webhook.door import Door
+from zoomrelay.webhook.entrance import Entrance
 from zoomrelay.webhook.reception import EventTaker, Reception, Result
 
 log = structlog.get_logger()
@@ -39,8 +38,7 @@ class PathListener(Protocol):
 
 
 class WebhookReceiver:
-    """`run` is the service. The address is taken at once: raises `ConfigError` where it, or the
-    certificate, cannot be had."""
+    """`run` is the service."""
 
     def __init__(
         self,
@@ -50,10 +48,8 @@ class WebhookReceiver:
         listener: PathListener,
         clock: Clock,
         metrics: Metrics,
-        *,
-        sockets: Sequence[socket.socket] | None = None,
+        entrance: Entrance,
     ) -> None:
-        """`sockets`: of its address, from `bind`."""
         secret = source.webhook_secret
         assert secret is not None
         self.accepted_since: float | None = None
@@ -62,11 +58,8 @@ class WebhookReceiver:
         self._setting = f"sources.{source.name}.webhook"
         self._listener = listener
         self._clock = clock
-        self._certificate = None
-        if webhook.cert_file is not None:
-            self._certificate = Certificate(webhook.cert_file, webhook.key_file, f"{self._setting}.cert_file")
-        sockets = sockets if sockets is not None else bind(webhook.listen, f"{self._setting}.listen")
-        self._door = Door(sockets, self._certificate.context if self._certificate else None)
+        self._certificate = entrance.certificate
+        self._door = Door(entrance.sockets, self._certificate.context if self._certificate else None)
         self._results = {
             result: metrics.webhook_requests.labels(source.name, str(result)) for result in Result
         }
@@ -116,6 +109,11 @@ class WebhookReceiver:
         """Close the door; whoever is being answered gets the answer within so many seconds."""
         await self._door.close(seconds)
         self._stopping.set()
+
+    def take_over(self, source: SourceConfig) -> None:
+        """From now on requests are signed with this one's secret; without one the secret stays."""
+        if (secret := source.webhook_secret) is not None:
+            self._reception.secret = secret.get_secret_value().encode()
 
     def reload_certificate(self) -> None:
         """Show what is in the files now to whoever connects from now on; what cannot be used changes

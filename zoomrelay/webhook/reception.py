@@ -113,9 +113,10 @@ class Reception:
         genuine: Callable[[], None] = lambda: None,
     ) -> None:
         """`count` is told every result. `heard`: a request has come; `genuine`: it was Zoom's."""
+        self.secret = secret
+        """With which requests are signed; may be another one from now on."""
         self._source = source
         self._path = path
-        self._secret = secret
         self._max_body_bytes = max_body_bytes
         self._intake = intake
         self._clock = clock
@@ -174,10 +175,10 @@ class Reception:
 
     async def _take(self, request: web.BaseRequest, body: bytes, deadline: float) -> tuple[Result, bytes]:
         headers = {name.lower(): value for name, value in request.headers.items()}
-        verdict = judge(self._secret, headers, body, self._clock.wall())
+        verdict = judge(self.secret, headers, body, self._clock.wall())
         if verdict is Verdict.INVALID:
             raise Refused(Result.INVALID)
-        if (challenge := answer_to_challenge(self._secret, body)) is not None:
+        if (challenge := answer_to_challenge(self.secret, body)) is not None:
             return Result.VALIDATED, challenge
         if verdict is Verdict.MISSING:
             raise Refused(Result.UNSIGNED)

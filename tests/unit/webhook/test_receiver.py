@@ -9,7 +9,6 @@ import io
 import json
 import socket
 import ssl
-import subprocess
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -20,13 +19,14 @@ import aiohttp
 import pytest
 from prometheus_client import CollectorRegistry
 
-from tests.support.require import require
+from tests.support.certificate import certificate
 from zoomrelay.clock import SystemClock
 from zoomrelay.config.models import SourceConfig, WebhookConfig
 from zoomrelay.errors import ConfigError
 from zoomrelay.event import WEBHOOK
 from zoomrelay.telemetry.metrics import Metrics
 from zoomrelay.webhook import door, reception
+from zoomrelay.webhook.entrance import Entrance
 from zoomrelay.webhook.receiver import WebhookReceiver
 from zoomrelay.webhook.reception import Body
 
@@ -82,7 +82,13 @@ class House:
         settings = WebhookConfig(**{"listen": "127.0.0.1:0", "secret_token": SECRET, **webhook})
         source = SourceConfig(name="main", webhook=settings)
         self.receiver = WebhookReceiver(
-            source, settings, self.intake, self.listener, SystemClock(), Metrics(self.registry)
+            source,
+            settings,
+            self.intake,
+            self.listener,
+            SystemClock(),
+            Metrics(self.registry),
+            Entrance("main", settings),
         )
         self.scheme = "https" if settings.cert_file else "http"
         self.url = ""
@@ -301,6 +307,16 @@ async def test_bodies_that_are_read_at_once_are_bounded(monkeypatch: pytest.Monk
         assert await it.post() == 200
 
 
+async def test_another_secret_holds_for_the_next_request() -> None:
+    async with house() as it:
+        bare = WebhookConfig(listen="127.0.0.1:0")
+        it.receiver.take_over(SourceConfig(name="main", webhook=bare, secret_token="another"))
+        assert await it.post(headers=signed(EVENT)) == 401
+        assert await it.post(headers=signed(EVENT, secret="another")) == 200
+        it.receiver.take_over(SourceConfig(name="main", webhook=bare))  # has none
+        assert await it.post(headers=signed(EVENT, secret="another")) == 200
+
+
 async def test_an_address_in_use_names_its_setting() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         where = f"127.0.0.1:{taken.getsockname()[1]}"
@@ -308,16 +324,6 @@ async def test_an_address_in_use_names_its_setting() -> None:
             door.bind(where, "sources.main.webhook.listen")
     with pytest.raises(ConfigError, match="cannot listen on"):
         door.bind("no-such-host.invalid:80", "sources.main.webhook.listen")
-
-
-def certificate(directory: Path, name: str) -> Path:
-    """Key and certificate in one file."""
-    file = directory / f"{name}.pem"
-    command = [require("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
-    command += ["-nodes", "-days", "2", "-subj", f"/CN={name}", "-keyout", "key.pem", "-out", "cert.pem"]
-    subprocess.run(command, cwd=directory, check=True, capture_output=True)
-    file.write_text((directory / "cert.pem").read_text() + (directory / "key.pem").read_text())
-    return file
 
 
 def shown(address: tuple[str, int]) -> bytes:
