@@ -16,7 +16,9 @@ from tests.support import crash, oracle
 from tests.support.hooked import SECRET, HookedLab, free_port
 from tests.support.process import environment
 from zoomrelay.admin.client import ControlClient
-from zoomrelay.errors import ControlRefused
+from zoomrelay.app import Relay
+from zoomrelay.config.load import load
+from zoomrelay.errors import ConfigError, ControlRefused
 from zoomrelay.event import WEBHOOK
 from zoomrelay.intake import ledger
 from zoomrelay.intake.identity import Identifier
@@ -191,6 +193,8 @@ async def test_a_certificate_that_cannot_be_used_is_named_at_the_start(tmp_path:
         assert "sources.main.webhook.cert_file" in lab.relay.log_text()
         assert "Traceback" not in lab.relay.log_text()
         assert not lab.zoom.journal.connections
+        with pytest.raises(ConfigError, match="cert_file"):  # before the one that runs is asked to stop
+            await Relay(load(lab.relay.config_file, environ={}).config).succeed()
 
 
 async def test_a_webhook_comes_and_goes_with_its_source(tmp_path: Path) -> None:

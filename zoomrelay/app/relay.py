@@ -24,7 +24,7 @@ from zoomrelay.app.handover import Handover
 from zoomrelay.app.journals import Journals
 from zoomrelay.app.parts import build_spool, build_worker, route, sink_starts
 from zoomrelay.app.reload import reload_sources, wait_for_renewals
-from zoomrelay.app.source import RunningSource, Shared, bind_webhooks, paths
+from zoomrelay.app.source import RunningSource, Shared, bind_webhooks, check_certificates, paths
 from zoomrelay.app.succession import Stopped, Succession
 from zoomrelay.clock import Clock, SystemClock
 from zoomrelay.config.models import Config, SinkConfig, SourceConfig
@@ -141,6 +141,7 @@ class Relay:
     async def succeed(self, front: Front | None = None) -> None:
         """As `run`, in the place of the relay that runs: from beside it, without a gap. Raises
         `RelayNotRunning` where none does, and `TakeoverRefused` where it goes on."""
+        check_certificates(self.config.sources.values())  # while there is one that goes on
         self._succession = succession = Succession(self.config, self.clock, os.getpid(), self._stop)
         failure: ZoomrelayError | None = None
         async with Supervisor() as supervisor:

@@ -31,7 +31,7 @@ from zoomrelay.takeover.diversion import Diversion
 from zoomrelay.takeover.protocol import PathNow
 from zoomrelay.telemetry.logs import protect_rotating
 from zoomrelay.telemetry.metrics import Metrics
-from zoomrelay.webhook.entrance import Entrance
+from zoomrelay.webhook.entrance import Entrance, certificate_of
 from zoomrelay.webhook.receiver import WebhookReceiver
 
 
@@ -53,6 +53,13 @@ def bind_webhooks(sources: Iterable[SourceConfig]) -> dict[str, Entrance]:
             entrance.close()
         raise
     return bound
+
+
+def check_certificates(sources: Iterable[SourceConfig]) -> None:
+    """Raises `ConfigError` where a webhook cannot show its own."""
+    for source in sources:
+        if source.webhook is not None:
+            certificate_of(source.name, source.webhook)
 
 
 _CLOSE_SECONDS = 5.0

@@ -242,9 +242,10 @@ class SessionRunner:
         self.refused_beside = False
         self._protocol = self._fresh_protocol()
         token: Token | None = None
+        opening = asyncio.timeout(None)  # a scope without a limit of its own: `stop` ends it
         try:
-            # A scope without a limit of its own: `stop` ends it.
-            async with asyncio.timeout(None) as self._opening:
+            async with opening:
+                self._opening = opening
                 token = await self._tokens.get(MIN_TOKEN_LIFE_SECONDS)
                 await self._turn()
                 connection = await self._dial(build_url(self._source.ws_url, self._address, token.value))
@@ -260,7 +261,7 @@ class SessionRunner:
         except DialError as error:
             ending = dial_failed(error)
         except TimeoutError:
-            if not (self._stopping.is_set() or self._part is Part.LEAVING):
+            if not opening.expired():
                 raise
             ending = Ending(Cause.STOPPED)
         except asyncio.CancelledError:

@@ -11,13 +11,17 @@ class Entrance:
 
     def __init__(self, source: str, webhook: WebhookConfig) -> None:
         """Both are taken at once. Raises `ConfigError`, which names the setting."""
-        setting = f"sources.{source}.webhook"
-        self.certificate: Certificate | None = None
-        if webhook.cert_file is not None:
-            self.certificate = Certificate(webhook.cert_file, webhook.key_file, f"{setting}.cert_file")
-        self.sockets = bind(webhook.listen, f"{setting}.listen")
+        self.certificate = certificate_of(source, webhook)
+        self.sockets = bind(webhook.listen, f"sources.{source}.webhook.listen")
 
     def close(self) -> None:
         """Let go of the address; also after a door has."""
         for one in self.sockets:
             one.close()
+
+
+def certificate_of(source: str, webhook: WebhookConfig) -> Certificate | None:
+    """The one that it will show; None without TLS. Raises `ConfigError`, which names the setting."""
+    if webhook.cert_file is None:
+        return None
+    return Certificate(webhook.cert_file, webhook.key_file, f"sources.{source}.webhook.cert_file")

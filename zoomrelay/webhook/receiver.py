@@ -76,6 +76,8 @@ class WebhookReceiver:
             genuine=self._door.is_no_stranger,
         )
         self._stopping = asyncio.Event()
+        self._closed_at: float | None = None
+        """Wall time from which on nobody was let in."""
 
     def _count(self, result: Result) -> None:
         self._results[result].inc()
@@ -94,9 +96,10 @@ class WebhookReceiver:
                 await self._second()
                 self._listener.alive(self._clock.wall())
         finally:
+            heard_until = self._clock.wall() if self._closed_at is None else self._closed_at
             await self._door.close(0)
             self.accepted_since = None
-            self._listener.lost(STOPPED, "", clean=True, heard_until=self._clock.wall())
+            self._listener.lost(STOPPED, "", clean=True, heard_until=heard_until)
 
     async def _second(self) -> None:
         try:
@@ -107,6 +110,7 @@ class WebhookReceiver:
 
     async def stop(self, seconds: float = 0.4) -> None:
         """Close the door; whoever is being answered gets the answer within so many seconds."""
+        self._closed_at = self._closed_at or self._clock.wall()
         await self._door.close(seconds)
         self._stopping.set()
 

@@ -442,6 +442,26 @@ async def test_a_socket_that_opens_in_the_moment_of_a_stop_is_closed_in_order() 
     assert (connection.close_frames, house.listener.told) == (1, [])
 
 
+async def test_a_takeover_that_is_called_off_at_once_costs_an_attempt_and_no_more() -> None:
+    house = House(FakeZoom(stays))
+    dial, hanging = house.runner._dial, asyncio.Event()
+
+    async def hang(_url: str) -> FakeConnection:
+        hanging.set()
+        house.runner._dial = dial
+        return await asyncio.Event().wait()  # type: ignore[return-value]
+
+    house.runner._dial = hang
+    task = asyncio.create_task(house.runner.run())
+    await hanging.wait()
+    house.runner.leave()
+    house.runner.stay()
+    await asyncio.sleep(1)
+    assert house.runner.state is State.ACCEPTED
+    await house.runner.stop()
+    await task
+
+
 async def test_tokens_that_are_refused_after_a_while_are_not_asked_for_for_ever() -> None:
     async def script(connection: FakeConnection) -> None:
         connection.frame(ACCEPT)

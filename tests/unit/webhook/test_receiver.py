@@ -69,6 +69,7 @@ class Listener:
     def lost(self, cause: str, detail: str, *, clean: bool, heard_until: float) -> None:
         assert clean and abs(heard_until - time.time()) < 5
         self.told.append(cause)
+        self.heard_until = heard_until
 
     def alive(self, heard_until: float) -> None:
         if self.told[-1] != "alive":
@@ -149,6 +150,22 @@ async def test_what_is_zooms_is_held_and_then_answered() -> None:
         assert await waiting == 200
         assert it.intake.taken == [EVENT] and it.counted("held") == 1
     assert it.listener.told[0] == "accepted" and it.listener.told[-1] == "stopped"
+
+
+async def test_its_gap_begins_when_nobody_is_let_in_any_more() -> None:
+    """However long those that are in take."""
+    async with house() as it:
+        it.intake.holds.clear()
+        waiting = asyncio.create_task(it.post())
+        await it.intake.something.wait()
+        began = time.time()
+        stopping = asyncio.create_task(it.receiver.stop(seconds=5))
+        await asyncio.sleep(0.5)
+        it.intake.holds.set()
+        assert await waiting == 200
+        await stopping
+    assert it.listener.told[-1] == "stopped"
+    assert began <= it.listener.heard_until < began + 0.4
 
 
 async def test_what_is_not_held_in_time_is_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
