@@ -158,20 +158,27 @@ class Reception:
         return self._max_body_bytes if _signed(request) else min(CHALLENGE_BYTES, self._max_body_bytes)
 
     async def _read(self, request: web.BaseRequest, deadline: float) -> bytes:
-        most = self._max_bytes(request)
-        expected = most if request.content_length is None else request.content_length
-        if self._reading_bytes and self._reading_bytes + expected > MAX_READING_BYTES:
-            raise Refused(Result.NOT_HELD)
-        self._reading_bytes += expected
+        most, here = self._max_bytes(request), 0
+        parts = []
         try:
             async with asyncio.timeout_at(deadline):
-                return await _body(request, most)
+                async for part in request.content.iter_any():
+                    parts.append(part)
+                    here += len(part)
+                    self._reading_bytes += len(part)
+                    if here > most:
+                        raise Refused(Result.OVERSIZE)
+                    if (
+                        here < self._reading_bytes > MAX_READING_BYTES
+                    ):  # of what came: announcing costs nothing
+                        raise Refused(Result.NOT_HELD)
         except TimeoutError:
             raise Refused(Result.SLOW) from None
         except (web.RequestPayloadError, web.PayloadAccessError, ConnectionError):
             raise Refused(Result.SLOW) from None  # whoever sent it has gone
         finally:
-            self._reading_bytes -= expected
+            self._reading_bytes -= here
+        return b"".join(parts)
 
     async def _take(self, request: web.BaseRequest, body: bytes, deadline: float) -> tuple[Result, bytes]:
         headers = {name.lower(): value for name, value in request.headers.items()}
@@ -219,16 +226,6 @@ class Reception:
 def _signed(request: web.BaseRequest) -> bool:
     """It says so."""
     return "x-zm-signature" in request.headers and "x-zm-request-timestamp" in request.headers
-
-
-async def _body(request: web.BaseRequest, most: int) -> bytes:
-    parts, size = [], 0
-    async for part in request.content.iter_any():
-        parts.append(part)
-        size += len(part)
-        if size > most:
-            raise Refused(Result.OVERSIZE)
-    return b"".join(parts)
 
 
 def _headers(result: Result, text: bytes) -> dict[str, str]:

@@ -10,7 +10,7 @@ import json
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -318,10 +318,20 @@ async def test_bodies_that_are_read_at_once_are_bounded(monkeypatch: pytest.Monk
         head = "POST /webhook HTTP/1.1\r\nHost: x\r\nContent-Length: 4990\r\nx-zm-signature: v0=0\r\n"
         writer.write(f"{head}x-zm-request-timestamp: 1\r\n\r\n".encode())
         await asyncio.sleep(0.1)
+        assert await it.post() == 200, "what is announced takes no room"
+        writer.write(b"x" * 4980)
+        reading = it.receiver._reception
+        await _until(lambda: reading._reading_bytes == 4980)
         assert await it.post() == 503
         writer.close()
-        await asyncio.sleep(0.1)
+        await _until(lambda: reading._reading_bytes == 0)
         assert await it.post() == 200
+
+
+async def _until(so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not so():  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.01)
 
 
 async def test_another_secret_holds_for_the_next_request() -> None:
