@@ -18,6 +18,7 @@ from tests.support.receiver import Receiver
 from tests.support.takeover import successor, take_over, twice
 from zoomrelay.admin.client import ControlClient
 from zoomrelay.errors import ControlRefused
+from zoomrelay.spool.statedir import StateDirectory
 from zoomrelay.takeover.journal import journals
 
 RATE = 2000
@@ -56,6 +57,20 @@ async def again_and_again(directory: Path, *, times: int, modes: Sequence[str]) 
         assert not oracle.lost(lab.truth(), delivered)
         assert not twice(delivered)
         assert lab.tokens_issued == 1, "the new one takes the token from the cache"
+
+
+async def test_whoever_is_just_ending_is_waited_for(tmp_path: Path) -> None:
+    """It answers nobody any more, and still has the state directory."""
+    async with Lab(tmp_path, seed=3) as lab:
+        state = StateDirectory(lab.state_dir)
+        state.acquire(create=True)
+        new = successor(lab)
+        await new.until(lambda: bool(new.log("takeover.nobody")), "that it finds nobody")
+        await lab.pause(0.5)
+        state.release()
+        lab.relay = new
+        await lab.accepted()
+        await lab.end()
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -30,7 +30,7 @@ from zoomrelay.clock import Clock, SystemClock
 from zoomrelay.config.models import Config, SinkConfig, SourceConfig
 from zoomrelay.delivery.taps import Taps
 from zoomrelay.delivery.worker import Worker
-from zoomrelay.errors import ControlRefused, SinkError, ZoomrelayError
+from zoomrelay.errors import ControlRefused, SinkError, StateDirectoryError, ZoomrelayError
 from zoomrelay.event import RELAY_SOURCE, WEBHOOK, Event
 from zoomrelay.intake.admit import Intake
 from zoomrelay.intake.gaps import Trouble
@@ -44,6 +44,8 @@ from zoomrelay.telemetry.metrics import Metrics
 from zoomrelay.webhook.entrance import Entrance
 
 log = structlog.get_logger()
+
+_TRY_LOCK_SECONDS = 0.05
 
 _SPOOL_STUCK_SECONDS = 600.0
 """The longest thing that a spool does, a recovery of a large file, takes some minutes."""
@@ -131,12 +133,24 @@ class Relay:
 
     # --- life ---------------------------------------------------------------------------------------
 
-    async def run(self, front: Front | None = None) -> None:
+    async def run(self, front: Front | None = None, *, patience_seconds: float = 0.0) -> None:
         """Until `stop`. `front` is opened before everything else and closed last. Raises
         `StateDirectoryError`, `SpoolFormatError`, `SpoolError` or what `front.open` raises before anything
-        has started, and an exception group if a service crashes."""
-        self.state.acquire(create=True)
+        has started, and an exception group if a service crashes. `patience_seconds`: for a state directory
+        that is in use."""
+        await self._acquire(patience_seconds)
         await self._with_lock(front, self._serve)
+
+    async def _acquire(self, patience_seconds: float) -> None:
+        try:
+            async with asyncio.timeout(patience_seconds):
+                while True:
+                    try:
+                        return self.state.acquire(create=True)
+                    except StateDirectoryError:
+                        await asyncio.sleep(_TRY_LOCK_SECONDS)
+        except TimeoutError:
+            self.state.acquire(create=True)
 
     async def succeed(self, front: Front | None = None) -> None:
         """As `run`, in the place of the relay that runs: from beside it, without a gap. Raises

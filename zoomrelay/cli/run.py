@@ -27,6 +27,8 @@ from zoomrelay.telemetry.logs import configure_logging, protect_config, recent_l
 
 log = structlog.get_logger()
 
+_ENDING_SECONDS = 5.0
+"""A relay that is about to end answers nobody any more, and has its lock a little longer."""
 
 TakeoverOption = Annotated[
     bool,
@@ -128,7 +130,7 @@ class Process:
                 hint="no relay runs on this state directory: this is a start like any other",
             )
             self._make_relay(self.relay.config)
-            await self.relay.run(self._front)
+            await self.relay.run(self._front, patience_seconds=_ENDING_SECONDS)
 
     # --- after the end ------------------------------------------------------------------------------
 
