@@ -36,7 +36,7 @@ def steps(points: Sequence[str], *, quick: set[str]) -> list[Any]:
 
 
 async def test_again_and_again(tmp_path: Path) -> None:
-    await again_and_again(tmp_path, times=10, modes=MODES)
+    await again_and_again(tmp_path, times=6, modes=MODES)
 
 
 async def again_and_again(directory: Path, *, times: int, modes: Sequence[str]) -> None:
