@@ -8,7 +8,7 @@ catch up: where its backlog hardly shrinks, the machine is busy without it, and 
 
 from __future__ import annotations
 
-LONG_SECONDS = 0.0015
+LONG_SECONDS = 0.001
 """For a turn of the loop. An event takes a dozen of them from its frame to its receiver."""
 BEHIND_SECONDS = 2.0
 """What was received so long ago is a backlog."""
