@@ -142,15 +142,15 @@ class Relay:
         await self._with_lock(front, self._serve)
 
     async def _acquire(self, patience_seconds: float) -> None:
-        try:
-            async with asyncio.timeout(patience_seconds):
-                while True:
-                    try:
-                        return self.state.acquire(create=True)
-                    except StateDirectoryError:
-                        await asyncio.sleep(_TRY_LOCK_SECONDS)
-        except TimeoutError:
-            self.state.acquire(create=True)
+        now = asyncio.get_running_loop().time
+        until = now() + patience_seconds
+        while True:
+            try:
+                return self.state.acquire(create=True)
+            except StateDirectoryError:
+                if now() >= until:
+                    raise
+            await asyncio.sleep(_TRY_LOCK_SECONDS)
 
     async def succeed(self, front: Front | None = None) -> None:
         """As `run`, in the place of the relay that runs: from beside it, without a gap. Raises

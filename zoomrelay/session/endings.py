@@ -8,6 +8,9 @@ from enum import StrEnum
 from zoomrelay import causes
 from zoomrelay.errors import ConnectionEnded, DialError, TokenError
 
+_TOKEN_LENGTH = 40
+"""No word that Zoom says is as long, and no token is shorter."""
+
 
 class Cause(StrEnum):
     """The word for logs, metrics and the gap ledger."""
@@ -80,10 +83,7 @@ def connection_ended(error: ConnectionEnded) -> Ending:
 
 def _quoted(text: str) -> str:
     """Zoom's words, short, without any that could be a token."""
-    return " ".join("***" if len(word) >= _LONGEST_WORD else word for word in text.split())[:200]
-
-
-_LONGEST_WORD = 40
+    return " ".join("***" if len(word) >= _TOKEN_LENGTH else word for word in text.split())[:200]
 
 
 def dial_failed(error: DialError) -> Ending:

@@ -168,9 +168,8 @@ class Reception:
                     self._reading_bytes += len(part)
                     if here > most:
                         raise Refused(Result.OVERSIZE)
-                    if (
-                        here < self._reading_bytes > MAX_READING_BYTES
-                    ):  # of what came: announcing costs nothing
+                    # Of what came, for announcing costs nothing; whoever is alone is not held up.
+                    if here < self._reading_bytes > MAX_READING_BYTES:
                         raise Refused(Result.NOT_HELD)
         except TimeoutError:
             raise Refused(Result.SLOW) from None

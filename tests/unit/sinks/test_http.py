@@ -43,12 +43,6 @@ class NoonClock:
 
 
 @pytest.fixture
-async def there() -> AsyncIterator[Receiver]:
-    async with receiver() as it:
-        yield it
-
-
-@pytest.fixture
 async def plain() -> AsyncIterator[str]:
     """An https address where nobody speaks TLS."""
 

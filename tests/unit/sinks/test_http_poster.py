@@ -10,16 +10,10 @@ import pytest
 from multidict import CIMultiDict, istr
 from yarl import URL
 
-from tests.unit.sinks.receiver import OK, Receiver, Request, receiver, serving
+from tests.unit.sinks.receiver import OK, Receiver, Request, serving
 from zoomrelay.sinks.http_poster import Poster, Reply
 
 Make = Callable[..., Poster]
-
-
-@pytest.fixture
-async def there() -> AsyncIterator[Receiver]:
-    async with receiver() as it:
-        yield it
 
 
 @pytest.fixture
